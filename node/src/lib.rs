@@ -1,0 +1,5 @@
+//! The Trellis node: the driver around `trellis-spec`, its storage, its links and its command line.
+
+pub mod env;
+pub mod link;
+pub mod storage;

@@ -1,0 +1,58 @@
+//! How nodes talk to each other.
+
+use bytes::Bytes;
+
+use crate::env::Boxed;
+
+/// A node's identity on the network: its ed25519 public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct PeerId(pub [u8; 32]);
+
+/// Which connection a message takes, so that a row never queues behind a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Small messages: rows, listings.
+    Control,
+    /// Blocks.
+    Bulk,
+}
+
+/// One message: a small encoded part and, for blocks, opaque bytes that are never copied into it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Message {
+    /// Encoded request or reply.
+    pub head: Bytes,
+    /// Block data, or nothing.
+    pub body: Bytes,
+}
+
+/// Why a call got no answer. The peer may or may not have acted on it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// No connection to that peer now; the request was not sent.
+    #[error("not connected to the peer")]
+    NotConnected,
+    /// The connection ended while the request was on its way.
+    #[error("the connection was lost")]
+    Lost,
+    /// The peer refuses messages of this size.
+    #[error("a message of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Size of the message.
+        bytes: usize,
+        /// The limit it is over.
+        limit: usize,
+    },
+}
+
+/// Sends requests to peers.
+pub trait Network: Send + Sync {
+    /// Sends `message` to `to` and waits for the answer. Dropping the future forgets the call; the caller sets deadlines.
+    fn call(&self, to: PeerId, lane: Lane, message: Message) -> Boxed<'static, Result<Message, LinkError>>;
+}
+
+/// Answers requests of peers.
+pub trait Service: Send + Sync + 'static {
+    /// The answer to `message`, which the peer `from` sent.
+    fn serve(&self, from: PeerId, message: Message) -> Boxed<'static, Message>;
+}

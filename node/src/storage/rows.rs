@@ -1,0 +1,64 @@
+//! The row store of one node: an ordered map from keys to values with group commit.
+
+use bytes::Bytes;
+
+use crate::env::Boxed;
+
+/// A place in the commit log. A change is durable once the log is durable up to its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position(pub u64);
+
+/// What was found, and how far the log must be durable before it may be told to anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// What was found.
+    pub value: T,
+    /// [`Position::default`] when it is durable already.
+    pub written_at: Position,
+}
+
+/// One row's change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The row has this value from now on.
+    Put(Bytes),
+    /// There is no such row from now on.
+    Remove,
+}
+
+/// Changes that become visible, and durable, together or not at all.
+pub type Batch = Vec<(Bytes, Change)>;
+
+/// The store cannot go on. A failed write closes it: nothing is retried in place.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RowsError {
+    /// The disk is full beyond the reserve; nothing was written, reads go on.
+    #[error(
+        "the disk that holds {folder} has less than {min_free_bytes} bytes free; free some space, or lower min_free_bytes"
+    )]
+    Full {
+        /// The data folder.
+        folder: String,
+        /// The reserve that is kept.
+        min_free_bytes: u64,
+    },
+    /// A write failed or the content is damaged; the store answers nothing more.
+    #[error("the row store is closed: {0}")]
+    Closed(String),
+}
+
+/// Ordered rows with group commit.
+///
+/// `apply` makes a batch visible at once; it is durable when `durable` of its position returns. Whoever answers
+/// somebody must first wait for the position of every row version that the answer depends on (no dirty answers).
+pub trait Rows: Send + Sync {
+    /// The row's value now.
+    fn get(&self, key: &[u8]) -> Result<Option<Versioned<Bytes>>, RowsError>;
+    /// At most `limit` rows with `from <= key < to`, in key order, from one snapshot. `written_at` covers all of them,
+    /// and rows removed in that range that are not durably removed yet.
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Versioned<Vec<(Bytes, Bytes)>>, RowsError>;
+    /// Makes the changes visible and hands them to the log.
+    fn apply(&self, batch: Batch) -> Result<Position, RowsError>;
+    /// Returns when everything up to `position` is on disk.
+    fn durable(&self, position: Position) -> Boxed<'_, Result<(), RowsError>>;
+}

@@ -1,0 +1,1 @@
+//! The S3 front door: parses and authenticates requests, calls an `ObjectStore`, shapes the answers.
