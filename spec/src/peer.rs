@@ -1,0 +1,165 @@
+//! One node's protocols put together: a dispatch table without a rule of its own.
+//!
+//! A peer's request names a partition and carries the sender's view. [`Peer::admit`] is the door; behind it,
+//! [`serve_row`] answers for one row from what the node has stored, and says what must be durable first.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::flaw::Rules;
+use crate::gate::GateState;
+use crate::layout::{Admitted, Knowledge, Partition, Refusal, View};
+use crate::listing::Scanned;
+use crate::quorum::NodeId;
+use crate::register::{Cell, Purpose, Reply, Request, Served, Value};
+use crate::row::{BlockName, BlockReference, Row, RowKey};
+use crate::stamp::Stamp;
+
+/// A request from one node to another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The partition it is about.
+    pub partition: Partition,
+    /// The sender's view of that partition.
+    pub view: View,
+    /// What is asked.
+    pub call: Call,
+}
+
+/// What a node asks another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Call {
+    /// About one row.
+    Row {
+        /// The row.
+        key: RowKey,
+        /// The gate that an object write must pass.
+        gate: Option<RowKey>,
+        /// What is asked.
+        request: Request<Row>,
+    },
+    /// For the rows of a range.
+    Scan {
+        /// The first key, inclusive.
+        from: RowKey,
+        /// The end, exclusive.
+        to: RowKey,
+        /// At most so many rows.
+        limit: u32,
+        /// The gate to report.
+        gate: Option<RowKey>,
+    },
+    /// To keep the block that travels behind this message, and this reference to it. Reference first, then data, then
+    /// the answer.
+    StoreBlock(BlockReference),
+    /// To keep this reference to a block, if its data is there and right.
+    ReferBlock(BlockReference),
+    /// For a block.
+    FetchBlock(BlockName),
+}
+
+/// What a node answers. What it tells of is durable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Row`.
+    Row(Reply<Row>),
+    /// To `Scan`.
+    Scanned(Scanned<RowKey, Row>),
+    /// To `StoreBlock` and `ReferBlock`: reference and verified data are on disk.
+    Stored,
+    /// To `ReferBlock`: the data is not here.
+    NeedData,
+    /// To `FetchBlock`: it travels behind this message.
+    Block,
+    /// To `FetchBlock`: it is not here.
+    NoBlock,
+    /// The request was not looked at.
+    Refused(Refusal),
+    /// The disk is too full for this. Nothing was changed.
+    Full,
+    /// This node cannot serve now. Nothing that was asked for is known to have happened.
+    Failed,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer {
+    /// Its identity.
+    pub me: NodeId,
+    /// What it knows of layouts.
+    pub knowledge: Knowledge,
+}
+
+/// What a node has stored that bears on a request about one row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stored<V> {
+    /// The row.
+    pub cell: Cell<V>,
+    /// Its partition's floor.
+    pub floor: Stamp,
+    /// The gate that the request names.
+    pub gate: GateState,
+}
+
+impl Peer {
+    /// May the request be looked at?
+    pub fn admit(&self, envelope: &Envelope) -> Result<Admitted, Refusal> {
+        self.knowledge.admit(self.me, envelope.partition, envelope.view)
+    }
+}
+
+/// Answers a request about one row. `latest_us` is the latest time that a new stamp may have.
+pub fn serve_row<V: Value, R: Rules>(
+    _: &Admitted,
+    stored: &Stored<V>,
+    latest_us: u64,
+    request: &Request<V>,
+) -> Served<V> {
+    if stored.gate.gate.refuses::<V, R>(request) {
+        return Served {
+            reply: Reply::Gated,
+            changed: None,
+        };
+    }
+    if new_stamp(request).is_some_and(|stamp| stamp.time > latest_us) {
+        return Served {
+            reply: Reply::TooFarAhead,
+            changed: None,
+        };
+    }
+    stored.cell.serve::<R>(stored.floor, request)
+}
+
+/// The stamp of a request that brings a new one into the world. Carrying on what is there is never refused.
+fn new_stamp<V>(request: &Request<V>) -> Option<Stamp> {
+    match request {
+        Request::Write(new) => Some(new.ballot),
+        Request::Prepare {
+            ballot,
+            purpose: Purpose::Propose,
+        } => Some(*ballot),
+        Request::Prepare {
+            purpose: Purpose::Settle,
+            ..
+        } => None,
+        Request::Read(_) | Request::WriteBack(_) | Request::Accept(_) => None,
+    }
+}
+
+/// The stamps that a message carries, so that the clocks of stamps can be raised by them.
+pub fn newest_stamp(request: &Request<Row>) -> Option<Stamp> {
+    match request {
+        Request::Write(new) | Request::WriteBack(new) | Request::Accept(new) => Some(new.ballot),
+        Request::Prepare { ballot, .. } => Some(*ballot),
+        Request::Read(_) => None,
+    }
+}
+
+/// The rows of a scan as they are sent: promise-only rows left out, heads only.
+pub fn scanned_rows<V: Value>(
+    cells: impl IntoIterator<Item = (RowKey, Cell<V>)>,
+) -> Vec<(RowKey, crate::register::Accepted<V>)> {
+    let held = |(key, cell): (RowKey, Cell<V>)| cell.accepted.map(|accepted| (key, accepted.head()));
+    cells.into_iter().filter_map(held).collect()
+}

@@ -1,0 +1,112 @@
+//! Objects, their bodies and manifests.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::Address;
+use super::blob::Blob;
+use crate::register::OpId;
+
+/// One write of an object: new for every operation, and for every stamp beyond the `until` of its references.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct VersionId(pub [u8; 16]);
+
+/// BLAKE2b-256 of a block's content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BlockName(pub [u8; 32]);
+
+/// The current version of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Object {
+    /// Which write made it.
+    pub version: VersionId,
+    /// `Last-Modified`, milliseconds since the Unix epoch. Never used for ordering.
+    pub modified_ms: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Entity tag, without quotes.
+    pub etag: String,
+    /// Everything else that a client gave or gets back: content type, user metadata, checksums. By header name.
+    pub headers: BTreeMap<String, String>,
+    /// Where the bytes are.
+    pub body: Body,
+}
+
+/// Where the bytes of an object or part are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Body {
+    /// In the row.
+    Inline(Inline),
+    /// In these blocks, one after another.
+    Blocks(Vec<Block>),
+    /// In what the pages of the manifest list.
+    Paged(PageRef),
+}
+
+/// A body within a row. The bytes are left out where only the head was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Inline {
+    /// BLAKE2b-256 of the bytes.
+    pub digest: BlockName,
+    /// The bytes.
+    pub bytes: Option<Blob>,
+}
+
+/// One block of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Block {
+    /// Its content's name.
+    pub name: BlockName,
+    /// Bytes.
+    pub length: u32,
+}
+
+/// The pages of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PageRef {
+    /// The version under which the pages are stored.
+    pub manifest: VersionId,
+    /// How many bytes of the body each page covers, in order.
+    pub page_bytes: Vec<u64>,
+}
+
+/// One page of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Manifest {
+    /// Blocks, one after another.
+    Blocks(Vec<Block>),
+    /// Parts of an upload, one after another.
+    Parts(Vec<PartRef>),
+}
+
+/// A part as a manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PartRef {
+    /// Where the part's row is.
+    pub part: Address,
+    /// Its number, from 1.
+    pub number: u16,
+    /// Bytes.
+    pub size: u64,
+    /// The operation that wrote it.
+    pub op: OpId,
+}
+
+/// A reference from a version to a block, kept by each replica of the block beside the block.
+///
+/// No row that names the block for this version is ever proposed under a stamp later than `until`: that is what makes
+/// it possible to tell, later, that a reference is dead.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BlockReference {
+    /// The block.
+    pub block: BlockName,
+    /// The row that names it, or will.
+    pub owner: Address,
+    /// For which version.
+    pub version: VersionId,
+    /// Microseconds: the time of the last stamp under which that row may be proposed.
+    pub until: u64,
+}

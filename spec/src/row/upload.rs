@@ -1,0 +1,71 @@
+//! Multipart uploads.
+//!
+//! Part rows are immutable, one per upload, number and operation. Completing moves the upload row by compare-and-swap
+//! from open to completing, which fixes parts, operation and version; then the object row is written with that very
+//! operation; then the upload row becomes completed. A repeat resumes where the first try stopped and answers the same.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use super::object::{Body, Object, VersionId};
+use crate::register::OpId;
+
+/// An upload's row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Upload {
+    /// Milliseconds since the Unix epoch.
+    pub initiated_ms: u64,
+    /// Who started it.
+    pub initiator: String,
+    /// The headers of the object to be.
+    pub headers: BTreeMap<String, String>,
+    /// How far it is.
+    pub state: UploadState,
+}
+
+/// How far an upload is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum UploadState {
+    /// Parts are accepted.
+    Open,
+    /// The object row is being written. Parts are refused.
+    Completing(Completion),
+    /// The object row is written.
+    Completed(Completion),
+    /// Given up. Parts and completion are refused.
+    Aborted,
+}
+
+/// What an upload is completed to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Completion {
+    /// The operation that writes the object row, whoever carries it out.
+    pub op: OpId,
+    /// A digest of the parts asked for: a repeat must ask for the same.
+    pub asked: [u8; 32],
+    /// The object as it will be.
+    pub object: Object,
+    /// Microseconds: the object row is proposed under no later stamp.
+    pub until: u64,
+}
+
+/// An uploaded part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Part {
+    /// Its number, from 1.
+    pub number: u16,
+    /// Which write made it.
+    pub version: VersionId,
+    /// Milliseconds since the Unix epoch.
+    pub modified_ms: u64,
+    /// Bytes.
+    pub size: u64,
+    /// MD5 in hexadecimal.
+    pub etag: String,
+    /// Checksums, by header name.
+    pub checksums: BTreeMap<String, String>,
+    /// Where the bytes are.
+    pub body: Body,
+}
