@@ -4,6 +4,9 @@
 //! gives it tokio's; the simulation gives it a seeded twin in which time is virtual, the order of events is drawn from
 //! the seed and a crash is the end of every task that was spawned.
 
+mod real;
+pub mod simulated;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
