@@ -1,5 +1,6 @@
 //! The Trellis node: the driver around `trellis-spec`, its storage, its links and its command line.
 
+pub mod cluster;
 pub mod env;
 pub mod link;
 pub mod storage;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::flaw::Rules;
-use crate::gate::GateState;
+use crate::gate::{Gate, GateState};
 use crate::layout::{Admitted, Knowledge, Partition, Refusal, View};
 use crate::listing::Scanned;
 use crate::quorum::NodeId;
@@ -63,7 +63,13 @@ pub enum Call {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Answer {
     /// To `Row`.
-    Row(Reply<Row>),
+    Row {
+        /// What the row's replica says.
+        reply: Reply<Row>,
+        /// The gate that was named, in the same snapshot. A majority of reads meets it closed once a bucket is deleted,
+        /// so that a reader who still takes the bucket for alive finds out.
+        gate: Gate,
+    },
     /// To `Scan`.
     Scanned(Scanned<RowKey, Row>),
     /// To `StoreBlock` and `ReferBlock`: reference and verified data are on disk.

@@ -1,5 +1,7 @@
 //! How nodes talk to each other.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::env::Boxed;
@@ -49,6 +51,9 @@ pub enum LinkError {
 pub trait Network: Send + Sync {
     /// Sends `message` to `to` and waits for the answer. Dropping the future forgets the call; the caller sets deadlines.
     fn call(&self, to: PeerId, lane: Lane, message: Message) -> Boxed<'static, Result<Message, LinkError>>;
+
+    /// How long a small message takes to the peer and back; nothing if that is not known now.
+    fn round_trip(&self, to: PeerId) -> Option<Duration>;
 }
 
 /// Answers requests of peers.

@@ -6,6 +6,8 @@
 
 use core::marker::PhantomData;
 
+use serde::{Deserialize, Serialize};
+
 use super::attempt::{Ask, Attempt, Audience, Round, Step, Taken, short};
 use super::cell::{Accepted, Content, OpId, Value};
 use super::message::{Reply, Request};
@@ -14,10 +16,12 @@ use crate::quorum::{NodeId, ReplicaSets, Verdict};
 use crate::stamp::Stamp;
 
 /// What a write that met something newer does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WriteMode {
     /// It tries again above what it met. Its value may then take effect several times, all inside the operation, as
     /// with any client that retries.
+    #[default]
     Available,
     /// It never gets a second stamp: its outcome is unknown.
     Strict,

@@ -1,0 +1,217 @@
+//! Blocks at their replicas.
+//!
+//! A block is sent with its reference in one message to all replicas; a majority that has both on disk is the proof,
+//! [`StoredBlock`], without which no row names the block.
+
+use std::time::Duration;
+
+use blake2::{Blake2b, Digest, digest::consts::U32};
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict, Vote};
+use trellis_spec::row::{Block, BlockName, BlockReference, Placement};
+
+use super::coordinator::{Coordinator, Place};
+use crate::env::Boxed;
+use crate::link::Lane;
+
+/// Proof that a block and its reference are on a majority of disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBlock(Block);
+
+/// Why a block could not be stored or fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    /// Too few replicas answered in time.
+    #[error("too few replicas of a block answered in time")]
+    Unreached,
+    /// Too many disks are full.
+    #[error("too many disks are full")]
+    Full,
+    /// No replica that answered has the block, or has it undamaged.
+    #[error("a block is missing on every replica that answered")]
+    Missing,
+    /// The data is not there, and none was sent.
+    #[error("too few replicas have the data of a block that is to be referred to")]
+    NeedData,
+}
+
+impl StoredBlock {
+    /// The block.
+    pub fn block(self) -> Block {
+        self.0
+    }
+}
+
+/// The name of a block's content.
+pub fn name_of(data: &[u8]) -> BlockName {
+    let mut hash = Blake2b::<U32>::new();
+    hash.update(data);
+    BlockName(hash.finalize().into())
+}
+
+type Voted = (NodeId, Answer);
+
+impl Coordinator {
+    /// Room for one more block in memory.
+    pub(crate) async fn block_room(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let total = self.limits.blocks_in_flight_bytes >> 10;
+        let wanted = u32::try_from((bytes >> 10).clamp(1, total.max(1))).unwrap_or(u32::MAX);
+        self.block_memory
+            .clone()
+            .acquire_many_owned(wanted)
+            .await
+            .expect("the semaphore is never closed")
+    }
+
+    /// Stores a block and its reference on a majority. `room` is kept until the last replica has answered.
+    pub(crate) async fn store_block(
+        &self,
+        reference: BlockReference,
+        data: Bytes,
+        room: OwnedSemaphorePermit,
+    ) -> Result<StoredBlock, BlockError> {
+        let length = u32::try_from(data.len()).expect("blocks are at most a few MiB");
+        let block = Block {
+            name: reference.block,
+            length,
+        };
+        self.reach_majority(Call::StoreBlock(reference), block, data, room)
+            .await
+    }
+
+    /// Refers to a block that is stored already.
+    pub(crate) async fn refer_block(&self, reference: BlockReference, length: u32) -> Result<StoredBlock, BlockError> {
+        let block = Block {
+            name: reference.block,
+            length,
+        };
+        let room = self.block_room(0).await;
+        self.reach_majority(Call::ReferBlock(reference), block, Bytes::new(), room)
+            .await
+    }
+
+    async fn reach_majority(
+        &self,
+        call: Call,
+        block: Block,
+        data: Bytes,
+        room: OwnedSemaphorePermit,
+    ) -> Result<StoredBlock, BlockError> {
+        let place = self.place(&Placement::Block(block.name));
+        let calls: FuturesUnordered<Boxed<'static, Voted>> = FuturesUnordered::new();
+        for node in self.nearest_first(place.sets.members()) {
+            let envelope = Envelope {
+                partition: place.partition,
+                view: place.view,
+                call: call.clone(),
+            };
+            let answered = self.call(node, Lane::Bulk, envelope, data.clone());
+            calls.push(Box::pin(async move { (node, answered.await.0) }));
+        }
+        drop(data);
+        let limit = Duration::from_millis(self.limits.block_deadline_ms);
+        let mut collected = Collected {
+            sets: place.sets,
+            answers: Vec::new(),
+            calls,
+        };
+        let reached = self.env.timeout(limit, collected.majority()).await;
+        self.linger_with(collected.calls, room);
+        reached
+            .unwrap_or(Err(BlockError::Unreached))
+            .map(|()| StoredBlock(block))
+    }
+
+    /// Slow replicas get the block too, as long as there is patience; its memory is in use until then.
+    fn linger_with(&self, calls: FuturesUnordered<Boxed<'static, Voted>>, room: OwnedSemaphorePermit) {
+        if calls.is_empty() {
+            return;
+        }
+        let env = self.env.clone();
+        let limit = Duration::from_millis(self.limits.linger_ms);
+        let rest = async move {
+            let _ = env.timeout(limit, calls.for_each(|_| std::future::ready(()))).await;
+            drop(room);
+        };
+        self.env.spawner.spawn("linger", Box::pin(rest));
+    }
+
+    /// The block's data, from the nearest replica that has it; a slow one is overtaken by the next.
+    pub(crate) async fn fetch_block(&self, block: Block) -> Result<Bytes, BlockError> {
+        let place = self.place(&Placement::Block(block.name));
+        let limit = Duration::from_millis(self.limits.block_deadline_ms);
+        let fetched = self.env.timeout(limit, self.hedge(&place, block)).await;
+        fetched.unwrap_or(Err(BlockError::Unreached))
+    }
+
+    async fn hedge(&self, place: &Place, block: Block) -> Result<Bytes, BlockError> {
+        let mut waiting = self.nearest_first(place.sets.members()).into_iter();
+        let mut calls = FuturesUnordered::new();
+        loop {
+            let next = waiting.next();
+            if let Some(node) = next {
+                let call = Call::FetchBlock(block.name);
+                let envelope = Envelope {
+                    partition: place.partition,
+                    view: place.view,
+                    call,
+                };
+                calls.push(self.call(node, Lane::Bulk, envelope, Bytes::new()));
+            }
+            let hedge = match next {
+                Some(_) => self.env.clock.sleep(Duration::from_millis(self.limits.hedge_ms)),
+                None => Box::pin(std::future::pending()),
+            };
+            tokio::select! {
+                biased;
+                answered = calls.next() => match answered {
+                    Some((Answer::Block, data)) if data.len() == block.length as usize => return Ok(data),
+                    Some(_) => {}
+                    None => return Err(BlockError::Missing),
+                },
+                () = hedge => {}
+            }
+        }
+    }
+}
+
+/// The answers of a block's replicas so far.
+struct Collected {
+    sets: ReplicaSets,
+    answers: Vec<Voted>,
+    calls: FuturesUnordered<Boxed<'static, Voted>>,
+}
+
+impl Collected {
+    async fn majority(&mut self) -> Result<(), BlockError> {
+        while let Some(voted) = self.calls.next().await {
+            self.answers.push(voted);
+            match self.sets.verdict(|node| self.vote(node)) {
+                Verdict::Reached => return Ok(()),
+                Verdict::Pending => {}
+                Verdict::Impossible => return Err(self.failure()),
+            }
+        }
+        Err(BlockError::Unreached)
+    }
+
+    fn vote(&self, node: NodeId) -> Vote {
+        match self.answers.iter().find(|(from, _)| *from == node) {
+            Some((_, Answer::Stored)) => Vote::Yes,
+            Some(_) => Vote::No,
+            None => Vote::Open,
+        }
+    }
+
+    fn failure(&self) -> BlockError {
+        let any = |wanted: Answer| self.answers.iter().any(|(_, answer)| *answer == wanted);
+        match (any(Answer::Full), any(Answer::NeedData)) {
+            (true, _) => BlockError::Full,
+            (false, true) => BlockError::NeedData,
+            (false, false) => BlockError::Unreached,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Every limit of the driver, by name and with its unit.
+
+use serde::{Deserialize, Serialize};
+use trellis_spec::register::WriteMode;
+
+/// Limits of one node. All have defaults that suit a few nodes on ordinary links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// What an unconditional write does that met something newer: `available` tries again, `strict` never does.
+    pub unconditional_writes: WriteMode,
+    /// No operation on a row waits longer for replicas.
+    pub request_deadline_ms: u64,
+    /// A replica that has not answered after this long is not waited for where its answer is not needed.
+    pub patience_ms: u64,
+    /// A reader that got no block from one replica after this long asks the next one as well.
+    pub hedge_ms: u64,
+    /// A lost or refused connection is tried again after this long within one operation.
+    pub resend_pause_ms: u64,
+    /// Replicas that were not needed for an acknowledgement are still sent to for this long.
+    pub linger_ms: u64,
+    /// The longest pause between two tries of competing conditional writes.
+    pub contention_pause_max_ms: u64,
+    /// Storing or fetching one block takes at most this long.
+    pub block_deadline_ms: u64,
+    /// A stamp may be ahead of a replica's clock by this much. Clocks that differ by more cannot coordinate.
+    pub clock_skew_max_ms: u64,
+    /// Objects up to this size travel inside their row.
+    pub inline_max_bytes: usize,
+    /// Larger ones are cut into blocks of this size.
+    pub block_bytes: usize,
+    /// Blocks of one upload that are on their way to replicas at a time.
+    pub upload_window_blocks: usize,
+    /// Blocks of one download that are fetched ahead.
+    pub download_window_blocks: usize,
+    /// Bytes of blocks in memory, all uploads and downloads together.
+    pub blocks_in_flight_bytes: usize,
+    /// An upload must be finished within this time: after it, nothing that names its blocks is written any more.
+    pub upload_valid_hours: u64,
+    /// Rows that one scan of a replica returns.
+    pub scan_max_rows: usize,
+    /// Buckets and access keys are remembered for this long. What was written is never judged by a remembered bucket.
+    pub control_cache_ms: u64,
+    /// A bucket whose deletion did not come to an end within this time is opened again by whoever meets it.
+    pub deletion_abandoned_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            unconditional_writes: WriteMode::Available,
+            request_deadline_ms: 5_000,
+            patience_ms: 150,
+            hedge_ms: 60,
+            resend_pause_ms: 50,
+            linger_ms: 3_000,
+            contention_pause_max_ms: 500,
+            block_deadline_ms: 10_000,
+            clock_skew_max_ms: 10_000,
+            inline_max_bytes: 64 << 10,
+            block_bytes: 1 << 20,
+            upload_window_blocks: 8,
+            download_window_blocks: 6,
+            blocks_in_flight_bytes: 96 << 20,
+            upload_valid_hours: 48,
+            scan_max_rows: 1_000,
+            control_cache_ms: 2_000,
+            deletion_abandoned_ms: 15_000,
+        }
+    }
+}

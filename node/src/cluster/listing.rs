@@ -1,0 +1,99 @@
+//! Range reads over the rows of one placement.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use trellis_spec::flaw::Sound;
+use trellis_spec::gate::Gate;
+use trellis_spec::listing::{Counted, Listing, ListingStep, Page};
+use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::register::Fetch;
+use trellis_spec::row::{Address, Placement, Row, RowKey};
+
+use super::coordinator::{Coordinator, Target};
+use super::operations::ClusterError;
+use crate::link::Lane;
+
+/// A range of rows to read.
+pub struct Span {
+    /// Where the rows live.
+    pub placement: Placement,
+    /// The first key, inclusive.
+    pub from: RowKey,
+    /// The end, exclusive.
+    pub to: RowKey,
+    /// At most so many rows.
+    pub limit: usize,
+    /// The gate of the rows.
+    pub gate: Option<RowKey>,
+}
+
+/// A page of rows, and whether some replica's gate was closed.
+pub struct Listed {
+    /// The rows; none is a suspect any more.
+    pub page: Page<RowKey, Row>,
+    /// The gate as the replicas reported it.
+    pub gate: Gate,
+}
+
+impl Coordinator {
+    /// One page of a range, as a majority holds it; what differs is repaired before it is returned.
+    pub async fn list(&self, span: &Span, counted: Counted) -> Result<Listed, ClusterError> {
+        let limit = Duration::from_millis(self.limits.request_deadline_ms);
+        let scanned = self.env.timeout(limit, self.scan(span, counted)).await;
+        let mut listed = scanned.map_err(|_| ClusterError::Unreached)??;
+        self.repair(span, &mut listed.page).await?;
+        Ok(listed)
+    }
+
+    async fn scan(&self, span: &Span, counted: Counted) -> Result<Listed, ClusterError> {
+        let place = self.place(&span.placement);
+        let mut listing: Listing<RowKey, Row, Sound> = Listing::new(place.sets.clone(), counted);
+        let mut calls = FuturesUnordered::new();
+        for node in self.nearest_first(place.sets.members()) {
+            let limit = u32::try_from(span.limit).unwrap_or(u32::MAX);
+            let (from, to, gate) = (span.from.clone(), span.to.clone(), span.gate.clone());
+            let call = Call::Scan { from, to, limit, gate };
+            let envelope = Envelope {
+                partition: place.partition,
+                view: place.view,
+                call,
+            };
+            let answered = self.call(node, Lane::Control, envelope, Bytes::new());
+            calls.push(async move { (node, answered.await.0) });
+        }
+        let mut gate = Gate::Open;
+        while let Some((node, answer)) = calls.next().await {
+            let Answer::Scanned(scanned) = answer else { continue };
+            gate = gate.max(scanned.gate.gate);
+            match listing.on_scanned(node, scanned) {
+                ListingStep::Wait => {}
+                ListingStep::Done(page) => return Ok(Listed { page, gate }),
+                ListingStep::Overtaken => return Err(ClusterError::Gated),
+            }
+        }
+        Err(ClusterError::Unreached)
+    }
+
+    /// Reads every suspect, which repairs it, some at a time.
+    async fn repair(&self, span: &Span, page: &mut Page<RowKey, Row>) -> Result<(), ClusterError> {
+        const REPAIRS_AT_A_TIME: usize = 32;
+        let suspects = page.suspects.clone();
+        let reads = suspects.into_iter().map(|key| async move {
+            let target = Target {
+                address: Address {
+                    placement: span.placement,
+                    key: key.clone(),
+                },
+                gate: span.gate.clone(),
+            };
+            (key, self.read(&target, Fetch::Head).await)
+        });
+        let mut reads = futures_util::stream::iter(reads).buffer_unordered(REPAIRS_AT_A_TIME);
+        while let Some((key, found)) = reads.next().await {
+            page.repaired(&key, found?.accepted);
+        }
+        Ok(())
+    }
+}

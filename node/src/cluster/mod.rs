@@ -1,0 +1,21 @@
+//! The driver: what turns the decisions of `trellis-spec` into messages, disk writes and answers.
+//!
+//! [`Replica`] answers requests of peers: it admits them, applies the pure rule to the stored row and waits until
+//! everything that the answer tells of is durable. [`Coordinator`] runs attempts: it sends what they ask for and tells
+//! them what came back. Neither decides anything about the protocols.
+
+mod blocks;
+mod cells;
+mod coordinator;
+mod limits;
+mod listing;
+mod operations;
+mod replica;
+mod turns;
+mod wire;
+
+pub use blocks::{BlockError, StoredBlock};
+pub use coordinator::{Coordinator, Target};
+pub use limits::Limits;
+pub use operations::{ClusterError, Found, Swapped};
+pub use replica::Replica;

@@ -1,0 +1,150 @@
+//! Operations on rows, as the object store calls them.
+
+use trellis_spec::flaw::Sound;
+use trellis_spec::gate::Gate;
+use trellis_spec::register::{
+    Accepted, Conditional, ConditionalOutcome, Content, Fetch, OpId, Read, ReadOutcome, Write, WriteMode, WriteOutcome,
+};
+use trellis_spec::row::{Row, Swap};
+use trellis_spec::stamp::Stamp;
+
+use super::coordinator::{Contention, Coordinator, Ended, Target};
+
+/// Why an operation on rows did not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// Too few replicas answered in time. Nothing was written.
+    #[error("too few replicas answered in time")]
+    Unreached,
+    /// The write may take effect at any time, or never.
+    #[error("the outcome of the write is unknown")]
+    Unknown,
+    /// The bucket's gate is closed. A minority of replicas may hold the value; nobody will see it if the bucket goes.
+    #[error("the bucket is being deleted")]
+    Gated,
+    /// Too many disks are full. Nothing was acknowledged.
+    #[error("too many disks are full")]
+    Full,
+}
+
+/// What a read found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The newest value; a tombstone where one was deleted, nothing where none ever was.
+    pub accepted: Option<Accepted<Row>>,
+    /// Whether some replica's gate is closed: then the bucket may be gone.
+    pub gate: Gate,
+}
+
+/// What a guarded change came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swapped {
+    /// The guard held, and this is there now.
+    Written(Accepted<Row>),
+    /// The guard did not hold of this.
+    Refused(Option<Accepted<Row>>),
+}
+
+impl Found {
+    /// The live value.
+    pub fn live(&self) -> Option<&Row> {
+        self.accepted.as_ref()?.content.live()
+    }
+
+    /// The live value, taken out.
+    pub fn into_live(self) -> Option<Row> {
+        match self.accepted?.content {
+            Content::Value(row) => Some(row),
+            Content::Tombstone => None,
+        }
+    }
+}
+
+impl Coordinator {
+    /// A linearizable read.
+    pub async fn read(&self, target: &Target, fetch: Fetch) -> Result<Found, ClusterError> {
+        let place = self.place(&target.address.placement);
+        let mut attempt: Read<Row, Sound> = Read::new(place.sets.clone(), fetch);
+        let ended = self
+            .run(target, &place, &mut attempt, Stamp::ZERO, Contention::Expected)
+            .await;
+        match ended.outcome {
+            ReadOutcome::Found(accepted) => Ok(Found {
+                accepted,
+                gate: ended.gate,
+            }),
+            ReadOutcome::Gated => Err(ClusterError::Gated),
+            ReadOutcome::Unreached if ended.full => Err(ClusterError::Full),
+            ReadOutcome::Unreached => Err(ClusterError::Unreached),
+        }
+    }
+
+    /// An unconditional write, in one round trip. No stamp after `until_us` carries it.
+    pub async fn write(
+        &self,
+        target: &Target,
+        op: OpId,
+        content: Content<Row>,
+        until_us: u64,
+    ) -> Result<Stamp, ClusterError> {
+        let place = self.place(&target.address.placement);
+        let mut attempt: Write<Row, Sound> = Write::new(
+            self.limits.unconditional_writes,
+            place.sets.clone(),
+            op,
+            content,
+            until_us,
+        );
+        let first = self.stamp(Stamp::ZERO);
+        let ended = self
+            .run(target, &place, &mut attempt, first, Contention::Unlikely)
+            .await;
+        written(&ended)
+    }
+
+    /// A write under a stamp that was agreed on elsewhere, never under another: a newer value stays.
+    pub async fn write_under(
+        &self,
+        target: &Target,
+        op: OpId,
+        content: Content<Row>,
+        stamp: Stamp,
+    ) -> Result<Stamp, ClusterError> {
+        let place = self.place(&target.address.placement);
+        let mut attempt: Write<Row, Sound> = Write::new(WriteMode::Strict, place.sets.clone(), op, content, stamp.time);
+        let ended = self
+            .run(target, &place, &mut attempt, stamp, Contention::Unlikely)
+            .await;
+        written(&ended)
+    }
+
+    /// A guarded change, in two round trips.
+    pub async fn swap(&self, target: &Target, op: OpId, swap: Swap, until_us: u64) -> Result<Swapped, ClusterError> {
+        let limit = std::time::Duration::from_millis(self.limits.request_deadline_ms);
+        let turn = self.env.timeout(limit, self.turns.take(&target.address.key)).await;
+        let _turn = turn.map_err(|_| ClusterError::Unreached)?;
+        let place = self.place(&target.address.placement);
+        let mut attempt: Conditional<Row, Swap, Sound> = Conditional::new(place.sets.clone(), op, swap, until_us);
+        let first = self.stamp(Stamp::ZERO);
+        let ended = self
+            .run(target, &place, &mut attempt, first, Contention::Expected)
+            .await;
+        match ended.outcome {
+            ConditionalOutcome::Written(accepted) => Ok(Swapped::Written(accepted)),
+            ConditionalOutcome::Refused(accepted) => Ok(Swapped::Refused(accepted)),
+            ConditionalOutcome::Gated => Err(ClusterError::Gated),
+            ConditionalOutcome::Unknown => Err(ClusterError::Unknown),
+            ConditionalOutcome::Unreached if ended.full => Err(ClusterError::Full),
+            ConditionalOutcome::Unreached => Err(ClusterError::Unreached),
+        }
+    }
+}
+
+fn written(ended: &Ended<WriteOutcome>) -> Result<Stamp, ClusterError> {
+    match ended.outcome {
+        WriteOutcome::Written(stamp) => Ok(stamp),
+        WriteOutcome::Gated => Err(ClusterError::Gated),
+        WriteOutcome::Unknown if ended.full => Err(ClusterError::Full),
+        WriteOutcome::Unknown => Err(ClusterError::Unknown),
+    }
+}

@@ -1,0 +1,277 @@
+//! The replica: answers requests of coordinators, its own node's included.
+//!
+//! Every answer, also a refusal or a read, waits until each row version that it tells of is on disk: group commit makes
+//! rows visible before they are durable, and an answer about such a row would promise what a crash can take back.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use trellis_spec::flaw::Sound;
+use trellis_spec::gate::{Gate, GateState};
+use trellis_spec::layout::{Admitted, Partition};
+use trellis_spec::listing::Scanned;
+use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, scanned_rows, serve_row};
+use trellis_spec::register::{Fetch, Request};
+use trellis_spec::row::{BlockName, BlockReference, Row, RowKey};
+use trellis_spec::stamp::Stamp;
+
+use super::cells::{Cells, CellsError};
+use super::limits::Limits;
+use super::wire::{decode, encode};
+use crate::env::{Boxed, Env};
+use crate::link::{Message, PeerId, Service};
+use crate::storage::{Blocks, Position, Rows, RowsError};
+
+/// An answer and the block that travels behind it.
+pub(crate) type Answered = (Answer, Bytes);
+
+/// One node's rows and blocks, as its peers see them.
+pub struct Replica {
+    env: Env,
+    peer: Peer,
+    cells: Cells,
+    blocks: Arc<dyn Blocks>,
+    limits: Limits,
+    /// Rows of one partition are read and changed one request at a time, so that an object's row and the gate it must
+    /// pass are seen together.
+    partitions: Vec<Mutex<()>>,
+    /// The time of the greatest stamp that was accepted here.
+    greatest_us: AtomicU64,
+}
+
+impl Replica {
+    /// A replica over what a node has on disk.
+    pub fn new(env: Env, peer: Peer, rows: Arc<dyn Rows>, blocks: Arc<dyn Blocks>, limits: Limits) -> Self {
+        const PARTITION_LOCKS: usize = 256;
+        let partitions = (0..PARTITION_LOCKS).map(|_| Mutex::new(())).collect();
+        let greatest_us = AtomicU64::new(0);
+        Replica {
+            env,
+            peer,
+            cells: Cells::new(rows),
+            blocks,
+            limits,
+            partitions,
+            greatest_us,
+        }
+    }
+
+    /// What this node knows of layouts, and who it is.
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Answers one request; `block` is what travelled behind it.
+    pub(crate) async fn answer(&self, envelope: Envelope, block: Bytes) -> Answered {
+        let admitted = match self.peer.admit(&envelope) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return (Answer::Refused(refusal), Bytes::new()),
+        };
+        let answered = match envelope.call {
+            Call::Row { key, gate, request } => self.row(&admitted, &key, gate.as_deref(), &request).await,
+            Call::Scan { from, to, limit, gate } => self.scan(&admitted, &from, &to, limit, gate.as_deref()).await,
+            Call::StoreBlock(reference) => self.store_block(&admitted, &reference, block).await,
+            Call::ReferBlock(reference) => self.refer_block(&admitted, &reference).await,
+            Call::FetchBlock(name) => return self.fetch_block(name).await,
+        };
+        (answered.unwrap_or_else(|error| self.refuse(&error)), Bytes::new())
+    }
+
+    async fn row(
+        &self,
+        admitted: &Admitted,
+        key: &[u8],
+        gate: Option<&[u8]>,
+        request: &Request<Row>,
+    ) -> Result<Answer, CellsError> {
+        let (answer, position) = self.serve(admitted, key, gate, request)?;
+        self.cells.durable(position).await?;
+        Ok(answer)
+    }
+
+    /// The transaction: row and gate are read, the rule is applied, the change is made visible.
+    fn serve(
+        &self,
+        admitted: &Admitted,
+        key: &[u8],
+        gate: Option<&[u8]>,
+        request: &Request<Row>,
+    ) -> Result<(Answer, Position), CellsError> {
+        let partition = admitted.partition();
+        let latest_us = self.latest_us();
+        let _partition = self.lock(partition);
+        let gate = self.gate(partition, gate)?;
+        let cell = self.cells.load(partition, key, needed(request))?;
+        let before = cell.value.clone();
+        let stored = Stored {
+            cell: cell.value,
+            floor: Stamp::ZERO,
+            gate: gate.value,
+        };
+        let served = serve_row::<Row, Sound>(admitted, &stored, latest_us, request);
+        let mut position = cell.written_at.max(gate.written_at);
+        if let Some(changed) = served.changed {
+            position = position.max(self.cells.replace(partition, key, &before, changed)?);
+            self.greatest_us
+                .fetch_max(newest_stamp(request).unwrap_or_default().time, Ordering::Relaxed);
+        }
+        Ok((
+            Answer::Row {
+                reply: served.reply,
+                gate: gate.value.gate,
+            },
+            position,
+        ))
+    }
+
+    async fn scan(
+        &self,
+        admitted: &Admitted,
+        from: &RowKey,
+        to: &RowKey,
+        limit: u32,
+        gate: Option<&[u8]>,
+    ) -> Result<Answer, CellsError> {
+        let partition = admitted.partition();
+        let limit = self.limits.scan_max_rows.min(limit as usize).max(1);
+        let (range, gate) = {
+            let _partition = self.lock(partition);
+            (
+                self.cells.scan(partition, from, to, limit)?,
+                self.gate(partition, gate)?,
+            )
+        };
+        self.cells.durable(range.written_at.max(gate.written_at)).await?;
+        let rows = scanned_rows(range.value.cells);
+        Ok(Answer::Scanned(Scanned {
+            rows,
+            bound: range.value.bound,
+            floor: Stamp::ZERO,
+            gate: gate.value,
+        }))
+    }
+
+    fn gate(
+        &self,
+        partition: Partition,
+        key: Option<&[u8]>,
+    ) -> Result<crate::storage::Versioned<GateState>, CellsError> {
+        let Some(key) = key else {
+            return Ok(crate::storage::Versioned {
+                value: GateState::default(),
+                written_at: Position::default(),
+            });
+        };
+        let cell = self.cells.load(partition, key, Fetch::Head)?;
+        let ballot = cell.value.ballot();
+        let gate = cell.value.accepted.and_then(|accepted| match accepted.content.live() {
+            Some(Row::Gate(gate)) => Some(*gate),
+            Some(_) | None => None,
+        });
+        let value = GateState {
+            gate: gate.unwrap_or(Gate::Open),
+            ballot,
+        };
+        Ok(crate::storage::Versioned {
+            value,
+            written_at: cell.written_at,
+        })
+    }
+
+    /// Reference first, then data, then the answer: a block without a reference never lies on this disk.
+    async fn store_block(
+        &self,
+        admitted: &Admitted,
+        reference: &BlockReference,
+        data: Bytes,
+    ) -> Result<Answer, CellsError> {
+        let position = self.cells.refer(admitted.partition(), reference)?;
+        self.cells.durable(position).await?;
+        match self.blocks.put(reference.block.0, data).await {
+            Ok(()) => Ok(Answer::Stored),
+            Err(error) => {
+                tracing::warn!(%error, "a block could not be stored");
+                Ok(if error.is_full() { Answer::Full } else { Answer::Failed })
+            }
+        }
+    }
+
+    async fn refer_block(&self, admitted: &Admitted, reference: &BlockReference) -> Result<Answer, CellsError> {
+        // The data is looked at after the reference is durable: nothing deletes what is referenced.
+        let position = self.cells.refer(admitted.partition(), reference)?;
+        self.cells.durable(position).await?;
+        match self.blocks.has(reference.block.0).await {
+            Ok(true) => Ok(Answer::Stored),
+            Ok(false) => Ok(Answer::NeedData),
+            Err(error) => {
+                tracing::warn!(%error, "a block could not be looked up");
+                Ok(Answer::Failed)
+            }
+        }
+    }
+
+    async fn fetch_block(&self, name: BlockName) -> Answered {
+        match self.blocks.get(name.0).await {
+            Ok(Some(data)) => (Answer::Block, data),
+            Ok(None) => (Answer::NoBlock, Bytes::new()),
+            Err(error) => {
+                tracing::error!(%error, "a block cannot be read; it is served from other replicas");
+                (Answer::NoBlock, Bytes::new())
+            }
+        }
+    }
+
+    fn refuse(&self, error: &CellsError) -> Answer {
+        match error {
+            CellsError::Rows(RowsError::Full { .. }) => Answer::Full,
+            CellsError::Rows(RowsError::Closed(_)) | CellsError::Damaged(_) => {
+                tracing::error!(%error, "this node cannot serve a row");
+                Answer::Failed
+            }
+        }
+    }
+
+    /// The latest time that a new stamp may have.
+    fn latest_us(&self) -> u64 {
+        let known = self.env.clock.wall_us().max(self.greatest_us.load(Ordering::Relaxed));
+        known.saturating_add(self.limits.clock_skew_max_ms.saturating_mul(1000))
+    }
+
+    fn lock(&self, partition: Partition) -> MutexGuard<'_, ()> {
+        let lock = &self.partitions[usize::from(partition.0) % self.partitions.len()];
+        // The lock guards no data of its own: what a panicking request left is whole, for batches are atomic.
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which part of the stored row the rule looks at or hands out.
+fn needed(request: &Request<Row>) -> Fetch {
+    match request {
+        Request::Read(fetch) => *fetch,
+        Request::Prepare { .. } => Fetch::Full,
+        Request::Write(_) | Request::WriteBack(_) | Request::Accept(_) => Fetch::Head,
+    }
+}
+
+/// Answers peers over links.
+pub(crate) struct ReplicaService(pub(crate) Arc<Replica>);
+
+impl Service for ReplicaService {
+    fn serve(&self, from: PeerId, message: Message) -> Boxed<'static, Message> {
+        let replica = self.0.clone();
+        Box::pin(async move {
+            let (answer, body) = match decode::<Envelope>(&message.head) {
+                Ok(envelope) => replica.answer(envelope, message.body).await,
+                Err(error) => {
+                    tracing::warn!(?from, %error, "a peer sent a request that cannot be read");
+                    (Answer::Failed, Bytes::new())
+                }
+            };
+            Message {
+                head: encode(&answer),
+                body,
+            }
+        })
+    }
+}
