@@ -6,6 +6,7 @@
 //! [`Piece::End`]. A store that commits only on [`Piece::End`] therefore stores nothing that was not sent, and it
 //! has no other way to come by the [`Digests`] that a commit needs.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use futures_core::Stream;
 use md5::Digest as _;
 
 use crate::checksum::{Algorithm, Checksum, Digests, Hasher};
+use crate::error::StoreError;
 use crate::store::ByteStream;
 
 /// Bytes as they come off the wire, with the framing of the transfer removed.
@@ -120,11 +122,8 @@ impl Body {
     /// A body from memory, for tests and for what a store writes on its own.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Body {
         let bytes = bytes.into();
-        let expected = Expected {
-            size: Some(bytes.len() as u64),
-            ..Expected::default()
-        };
-        Body::new(Box::pin(Once(Some(bytes))), expected)
+        let size = bytes.len() as u64;
+        Body::from_stream(stream_of([bytes]), size)
     }
 
     /// A body from an object of a store, `size` bytes long.
@@ -248,13 +247,18 @@ fn concat(pieces: Vec<Bytes>) -> Bytes {
     }
 }
 
-struct Once(Option<Bytes>);
+/// A stream of pieces that are in memory.
+pub fn stream_of(pieces: impl IntoIterator<Item = Bytes>) -> ByteStream {
+    Box::pin(Pieces(pieces.into_iter().collect()))
+}
 
-impl Stream for Once {
-    type Item = Result<Bytes, BodyError>;
+struct Pieces(VecDeque<Bytes>);
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.0.take().map(Ok))
+        Poll::Ready(self.0.pop_front().map(Ok))
     }
 }
 
@@ -285,7 +289,8 @@ mod tests {
     use super::*;
 
     async fn drain(expected: Expected, bytes: &'static [u8]) -> Result<Digests, BodyError> {
-        let body = Body::new(Box::pin(Once(Some(Bytes::from_static(bytes)))), expected);
+        let source = Box::pin(FromStore(stream_of([Bytes::from_static(bytes)])));
+        let body = Body::new(source, expected);
         body.collect(1 << 20).await.map(|(_, digests)| digests)
     }
 

@@ -1,5 +1,6 @@
 //! Objects: their keys, entity tags and metadata.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -148,6 +149,13 @@ impl Etag {
     /// The MD5 of the body, if the tag is one.
     pub fn md5(&self) -> Option<[u8; 16]> {
         unhex(&self.0)
+    }
+}
+
+/// Keys are ordered like their texts, so that a map of keys can be searched by text.
+impl Borrow<str> for ObjectKey {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -14,6 +14,8 @@
 //! * **A repeated attempt is one operation.** SDKs repeat a request whose answer was lost with the same
 //!   [`Origin::invocation`]. A store that remembers conditional writes answers the repeat like the first attempt.
 //!
+//! [`conformance`](crate::conformance) checks what can be checked from outside.
+//!
 //! Futures are `Send`; implementations write plain `async fn`.
 
 use std::future::Future;
