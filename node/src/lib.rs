@@ -4,3 +4,4 @@ pub mod cluster;
 pub mod env;
 pub mod link;
 pub mod storage;
+pub mod store;

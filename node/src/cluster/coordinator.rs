@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use trellis_spec::gate::Gate;
 use trellis_spec::layout::{Partition, View};
-use trellis_spec::peer::{Answer, Call, Envelope, newest_stamp};
+use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict, Vote};
 use trellis_spec::register::{Ask, Attempt, Audience, Fetch, Reply, Request, Step};
 use trellis_spec::row::{Address, Placement, Row, RowKey};
@@ -88,9 +88,10 @@ impl Coordinator {
         }
     }
 
-    /// A stamp that was never issued, above `above`.
+    /// A stamp that was never issued, above `above` and above everything that was accepted on this node.
     pub(crate) fn stamp(&self, above: Stamp) -> Stamp {
-        self.issuer().issue(self.env.clock.wall_us(), above)
+        let now = self.env.clock.wall_us().max(self.replica.greatest_us());
+        self.issuer().issue(now, above)
     }
 
     /// Where a placement lives.
@@ -178,7 +179,8 @@ impl Coordinator {
         for (rank, node) in nodes.into_iter().enumerate() {
             let request = match &ask.request {
                 Request::Read(Fetch::Full) if rank >= whole => Request::Read(Fetch::Head),
-                request => request.clone(),
+                Request::Read(_) | Request::Prepare { .. } => ask.request.clone(),
+                Request::Write(_) | Request::WriteBack(_) | Request::Accept(_) => ask.request.clone(),
             };
             let call = Call::Row {
                 key: target.address.key.clone(),
@@ -276,13 +278,6 @@ impl Coordinator {
             self.issuer().observe(seen);
         }
         reply
-    }
-
-    /// Learns of the stamps in a peer's request.
-    pub(crate) fn overhear(&self, request: &Request<Row>) {
-        if let Some(stamp) = newest_stamp(request) {
-            self.issuer().observe(stamp);
-        }
     }
 
     fn patience(&self) -> Boxed<'static, ()> {

@@ -40,11 +40,16 @@ pub struct Listed {
 impl Coordinator {
     /// One page of a range, as a majority holds it; what differs is repaired before it is returned.
     pub async fn list(&self, span: &Span, counted: Counted) -> Result<Listed, ClusterError> {
-        let limit = Duration::from_millis(self.limits.request_deadline_ms);
-        let scanned = self.env.timeout(limit, self.scan(span, counted)).await;
-        let mut listed = scanned.map_err(|_| ClusterError::Unreached)??;
+        let mut listed = self.list_as_it_is(span, counted).await?;
         self.repair(span, &mut listed.page).await?;
         Ok(listed)
+    }
+
+    /// One page of a range with its suspects: every row is there that was acknowledged, and perhaps some that were not.
+    pub async fn list_as_it_is(&self, span: &Span, counted: Counted) -> Result<Listed, ClusterError> {
+        let limit = Duration::from_millis(self.limits.request_deadline_ms);
+        let scanned = self.env.timeout(limit, self.scan(span, counted)).await;
+        scanned.map_err(|_| ClusterError::Unreached)?
     }
 
     async fn scan(&self, span: &Span, counted: Counted) -> Result<Listed, ClusterError> {

@@ -14,8 +14,9 @@ mod replica;
 mod turns;
 mod wire;
 
-pub use blocks::{BlockError, StoredBlock};
+pub use blocks::{BlockError, StoredBlock, name_of};
 pub use coordinator::{Coordinator, Target};
 pub use limits::Limits;
+pub use listing::{Listed, Span};
 pub use operations::{ClusterError, Found, Swapped};
 pub use replica::Replica;

@@ -62,6 +62,11 @@ impl Replica {
         &self.peer
     }
 
+    /// The time of the greatest stamp that was accepted here.
+    pub(crate) fn greatest_us(&self) -> u64 {
+        self.greatest_us.load(Ordering::Relaxed)
+    }
+
     /// Answers one request; `block` is what travelled behind it.
     pub(crate) async fn answer(&self, envelope: Envelope, block: Bytes) -> Answered {
         let admitted = match self.peer.admit(&envelope) {
@@ -234,7 +239,7 @@ impl Replica {
 
     /// The latest time that a new stamp may have.
     fn latest_us(&self) -> u64 {
-        let known = self.env.clock.wall_us().max(self.greatest_us.load(Ordering::Relaxed));
+        let known = self.env.clock.wall_us().max(self.greatest_us());
         known.saturating_add(self.limits.clock_skew_max_ms.saturating_mul(1000))
     }
 

@@ -137,6 +137,15 @@ impl Address {
         }
     }
 
+    /// The first key that a part of this number, or of a later one, can have.
+    pub fn parts_from(upload: UploadId, number: u16) -> RowKey {
+        if number == 0 {
+            join(&[b"p", &upload.0])
+        } else {
+            join(&[b"p", &upload.0, &number.to_be_bytes()])
+        }
+    }
+
     /// A page of a manifest.
     pub fn manifest(version: VersionId, page: u32) -> Self {
         let key = join(&[b"m", &version.0, &page.to_be_bytes()]);
@@ -223,6 +232,16 @@ impl BucketId {
         }
     }
 
+    /// The range of row keys that holds the bucket's uploads of keys after `key`.
+    pub fn uploads_after(self, key: &ObjectKey) -> RowKey {
+        let mut start = join(&[&uploads_prefix(self), &ended(key)]);
+        // The byte after the end mark: above every upload of this key, below every longer key.
+        if let Some(last) = start.last_mut() {
+            *last = 1;
+        }
+        start
+    }
+
     /// The object key and upload id of an upload row's key.
     pub fn upload_key(self, row: &[u8]) -> Option<(RowKey, UploadId)> {
         let (key, upload) = split_ended(row.strip_prefix(&uploads_prefix(self)[..])?)?;
@@ -266,6 +285,7 @@ mod tests {
             prop_assert_eq!(row(&a).cmp(&row(&b)), a.cmp(&b));
             prop_assert_eq!(BUCKET.upload_key(&row(&a)), Some((a.clone(), UploadId([3; 16]))));
             prop_assert!(BUCKET.uploads_from(&a, None) <= row(&a));
+            prop_assert_eq!(BUCKET.uploads_after(&a) <= row(&b), a < b);
         }
 
         #[test]

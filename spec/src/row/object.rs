@@ -93,6 +93,8 @@ pub struct PartRef {
     pub size: u64,
     /// The operation that wrote it.
     pub op: OpId,
+    /// Its checksum, by header name.
+    pub checksums: BTreeMap<String, String>,
 }
 
 /// A reference from a version to a block, kept by each replica of the block beside the block.
