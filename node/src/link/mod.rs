@@ -1,13 +1,44 @@
 //! How nodes talk to each other.
+//!
+//! [`Network`] and [`Service`] are what the rest of a node sees: it asks peers and answers them. [`Mesh`] is the real thing.
+//!
+//! In a mesh every node keeps two TLS connections to every peer, one per [`Lane`], and sends its own requests over the
+//! connections it dialed; the connections that peers dialed carry their requests. So no two nodes need to agree on
+//! which of two crossing connections survives, and a firewall that lets one direction through harms the other alone.
+//!
+//! From the outside in: `listening` and `dialing` make connections, `handshake` (with `tls` and `identity`) makes sure who
+//! is at the other end, `connection` moves `frame`s within `limits`, `asking` and `serving` are its two roles.
+
+mod asking;
+mod connection;
+mod dialing;
+mod frame;
+mod handshake;
+mod identity;
+mod limits;
+mod listening;
+mod mesh;
+mod roster;
+mod serving;
+mod tls;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use handshake::HandshakeError;
+pub use identity::{ClusterSecret, Identity, NotAPeerId, SecretFileError};
+pub use limits::Timing;
+pub use mesh::{Mesh, MeshConfig};
+pub use roster::{LaneState, LaneStatus, PeerStatus};
+
 use crate::env::Boxed;
 
 /// A node's identity on the network: its ed25519 public key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct PeerId(pub [u8; 32]);
 
 /// Which connection a message takes, so that a row never queues behind a block.
