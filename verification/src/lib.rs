@@ -1,1 +1,5 @@
-//! Placeholder until the crate's first module.
+//! What looks at the whole of Trellis.
+//!
+//! [`history`] judges what clients were told.
+
+pub mod history;
