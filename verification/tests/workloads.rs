@@ -1,0 +1,106 @@
+//! The workloads against a small store that tells lies on demand: each lie must be found, and the truth accepted.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod liar;
+
+use std::time::Duration;
+
+use liar::{Liar, Lie};
+use trellis_verification::s3client::{Credentials, Endpoint, Target};
+use trellis_verification::workload::{Outcome, chain, mixed, race};
+
+fn target(liar: &Liar) -> Target {
+    let credentials = Credentials {
+        access_key_id: "anyone".to_owned(),
+        secret_access_key: "anything".to_owned(),
+        region: "us-east-1".to_owned(),
+    };
+    let endpoint = Endpoint(liar.address.to_string());
+    Target {
+        endpoints: vec![endpoint.clone(), endpoint],
+        credentials,
+        bucket: "lies".to_owned(),
+    }
+}
+
+async fn race(lie: Lie) -> Outcome {
+    let liar = Liar::start(lie).await;
+    race::run(&target(&liar), race::Race { clients: 8, keys: 10 })
+        .await
+        .unwrap()
+}
+
+async fn chain(lie: Lie) -> Outcome {
+    let liar = Liar::start(lie).await;
+    let duration = Duration::from_millis(400);
+    chain::run(&target(&liar), chain::Chain { clients: 4, duration })
+        .await
+        .unwrap()
+}
+
+async fn mixed(lie: Lie) -> Outcome {
+    let liar = Liar::start(lie).await;
+    let duration = Duration::from_millis(600);
+    mixed::run(
+        &target(&liar),
+        mixed::Mixed {
+            clients: 4,
+            keys: 4,
+            duration,
+            seed: 7,
+        },
+    )
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_honest_store_is_believed() {
+    for outcome in [race(Lie::None).await, chain(Lie::None).await, mixed(Lie::None).await] {
+        assert!(outcome.is_good(), "{outcome}");
+        assert!(outcome.history.len() >= 80, "{outcome}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_race_finds_conditions_that_are_ignored() {
+    let outcome = race(Lie::IgnoresIfNoneMatch).await;
+    assert!(
+        outcome
+            .faults
+            .iter()
+            .any(|fault| fault.contains("were all told that they created it")),
+        "{outcome}"
+    );
+    assert!(outcome.to_string().contains("TwoWinners"), "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_finds_conditions_that_are_ignored() {
+    let outcome = chain(Lie::IgnoresIfMatch).await;
+    assert!(
+        outcome.faults.iter().any(|fault| fault.contains("are missing")),
+        "{outcome}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mixed_load_finds_every_lie() {
+    let found = [
+        (Lie::ForgetsWrites, "an acknowledged write is missing from a later read"),
+        (Lie::ServesOldReads, "older"),
+        (Lie::BringsBackDeleted, "a deleted object came back"),
+        (Lie::HidesFromListings, "missing from a later page"),
+        (Lie::SwapsBodies, "nobody wrote"),
+        (Lie::IgnoresIfMatch, "state"),
+        (Lie::WritesWhatItRefuses, "nobody wrote"),
+    ];
+    for (lie, words) in found {
+        let outcome = mixed(lie).await;
+        assert!(
+            !outcome.is_good() && outcome.to_string().contains(words),
+            "{lie:?}:\n{outcome}"
+        );
+    }
+}
