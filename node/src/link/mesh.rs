@@ -149,6 +149,10 @@ impl Network for Mesh {
             None => Box::pin(std::future::ready(Err(LinkError::NotConnected))),
         }
     }
+
+    fn round_trip(&self, to: PeerId) -> Option<Duration> {
+        self.shared.roster.get(to)?.asking(Lane::Control)?.connection.round_trip()
+    }
 }
 
 impl Shared {

@@ -279,7 +279,6 @@ fn stored_part(placement: Placement, key: RowKey, op: OpId, ballot: Stamp, row: 
         address: Address { placement, key },
         op,
         ballot,
-        row,
         info,
     }
 }
