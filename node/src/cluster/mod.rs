@@ -19,4 +19,4 @@ pub use coordinator::{Coordinator, Target};
 pub use limits::Limits;
 pub use listing::{Listed, Span};
 pub use operations::{ClusterError, Found, Swapped};
-pub use replica::Replica;
+pub use replica::{Replica, ReplicaService};

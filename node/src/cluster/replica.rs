@@ -260,7 +260,14 @@ fn needed(request: &Request<Row>) -> Fetch {
 }
 
 /// Answers peers over links.
-pub(crate) struct ReplicaService(pub(crate) Arc<Replica>);
+pub struct ReplicaService(Arc<Replica>);
+
+impl ReplicaService {
+    /// The service of a node.
+    pub fn new(replica: Arc<Replica>) -> Self {
+        ReplicaService(replica)
+    }
+}
 
 impl Service for ReplicaService {
     fn serve(&self, from: PeerId, message: Message) -> Boxed<'static, Message> {
