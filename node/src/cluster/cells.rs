@@ -26,6 +26,8 @@ pub(crate) enum CellsError {
     Rows(#[from] RowsError),
     #[error("the row store holds {0}")]
     Damaged(#[from] DecodeError),
+    #[error("the row store holds the head of a row without its body")]
+    NoBody,
 }
 
 /// The rows of the node's partitions.
@@ -52,22 +54,25 @@ impl Cells {
         key: &[u8],
         fetch: Fetch,
     ) -> Result<Versioned<Cell<Row>>, CellsError> {
-        let Some(found) = self.rows.get(&physical(HEADS, partition, key))? else {
+        let found = self.rows.get(&physical(HEADS, partition, key))?;
+        let written_at = found.written_at;
+        let Some(head) = found.value else {
             return Ok(Versioned {
                 value: Cell::default(),
-                written_at: Position::default(),
+                written_at,
             });
         };
-        let mut cell: Cell<Row> = decode(&found.value)?;
+        let mut cell: Cell<Row> = decode(&head)?;
         if fetch == Fetch::Full && inline_is_apart(&cell) {
-            let body = self.rows.get(&physical(INLINE_BODIES, partition, key))?;
-            if let (Some(body), Some(row)) = (body, live_mut(&mut cell)) {
-                row.attach(Blob::from(&body.value[..]));
+            let body = self.rows.get(&physical(INLINE_BODIES, partition, key))?.value;
+            let body = body.ok_or(CellsError::NoBody)?;
+            if let Some(row) = live_mut(&mut cell) {
+                row.attach(Blob::from(&body[..]));
             }
         }
         Ok(Versioned {
             value: cell,
-            written_at: found.written_at,
+            written_at,
         })
     }
 

@@ -230,7 +230,9 @@ impl Replica {
     fn refuse(&self, error: &CellsError) -> Answer {
         match error {
             CellsError::Rows(RowsError::Full { .. }) => Answer::Full,
-            CellsError::Rows(RowsError::Closed(_)) | CellsError::Damaged(_) => {
+            CellsError::Rows(RowsError::Closed(_) | RowsError::TooLarge { .. })
+            | CellsError::Damaged(_)
+            | CellsError::NoBody => {
                 tracing::error!(%error, "this node cannot serve a row");
                 Answer::Failed
             }

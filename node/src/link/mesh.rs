@@ -151,7 +151,12 @@ impl Network for Mesh {
     }
 
     fn round_trip(&self, to: PeerId) -> Option<Duration> {
-        self.shared.roster.get(to)?.asking(Lane::Control)?.connection.round_trip()
+        self.shared
+            .roster
+            .get(to)?
+            .asking(Lane::Control)?
+            .connection
+            .round_trip()
     }
 }
 

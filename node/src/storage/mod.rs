@@ -4,7 +4,23 @@
 //! the simulation runs on, and a conformance suite that every implementation passes.
 
 mod blocks;
+mod dirty;
+mod disk_rows;
+mod engine;
+mod files;
+mod folder;
+mod index;
+mod log;
+mod memory;
+mod progress;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 pub use blocks::{Blocks, BlocksError};
+pub use disk_rows::DiskRows;
+pub use engine::{BATCH_MAX_BYTES, IndexStart, Opened, RowsConfig};
+pub use files::{FileHandle, Files, OpenFor, RealFiles};
+pub use folder::{DataFolder, FOLDER_FORMAT, OpenError};
+pub use memory::{Flush, MemoryDisk, MemoryRows};
 pub use rows::{Batch, Change, Position, Rows, RowsError, Versioned};

@@ -26,10 +26,20 @@ pub enum Change {
     Remove,
 }
 
+impl Change {
+    /// The row's value after this change.
+    pub fn into_value(self) -> Option<Bytes> {
+        match self {
+            Self::Put(value) => Some(value),
+            Self::Remove => None,
+        }
+    }
+}
+
 /// Changes that become visible, and durable, together or not at all.
 pub type Batch = Vec<(Bytes, Change)>;
 
-/// The store cannot go on. A failed write closes it: nothing is retried in place.
+/// Why the store did not do it. A failed write closes it: nothing is retried in place.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RowsError {
     /// The disk is full beyond the reserve; nothing was written, reads go on.
@@ -42,6 +52,14 @@ pub enum RowsError {
         /// The reserve that is kept.
         min_free_bytes: u64,
     },
+    /// The batch is larger than any message a node accepts; nothing was written, the store goes on.
+    #[error("a batch of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Keys and values together.
+        bytes: usize,
+        /// The limit it is over.
+        limit: usize,
+    },
     /// A write failed or the content is damaged; the store answers nothing more.
     #[error("the row store is closed: {0}")]
     Closed(String),
@@ -52,8 +70,8 @@ pub enum RowsError {
 /// `apply` makes a batch visible at once; it is durable when `durable` of its position returns. Whoever answers
 /// somebody must first wait for the position of every row version that the answer depends on (no dirty answers).
 pub trait Rows: Send + Sync {
-    /// The row's value now.
-    fn get(&self, key: &[u8]) -> Result<Option<Versioned<Bytes>>, RowsError>;
+    /// The row's value now; that there is none can be as little durable as a value.
+    fn get(&self, key: &[u8]) -> Result<Versioned<Option<Bytes>>, RowsError>;
     /// At most `limit` rows with `from <= key < to`, in key order, from one snapshot. `written_at` covers all of them,
     /// and rows removed in that range that are not durably removed yet.
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Versioned<Vec<(Bytes, Bytes)>>, RowsError>;

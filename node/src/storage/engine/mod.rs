@@ -1,0 +1,321 @@
+//! The row store on disk: commit log, table of dirty rows, index.
+//!
+//! A batch becomes visible in the table ([`Dirty`]) and waits in its queue. The *writer* appends what waits as one
+//! group and syncs it; from then on the rows are durable and whoever waits is told. The *settler* brings durable rows
+//! into the index and out of the table, several versions of a row at once if they come fast. The *cleaner* copies what
+//! still counts from the oldest segment to the end of the log and removes the segment.
+//!
+//! Each of the three is a step that does a bounded amount of work and says whether there was any. [`super::DiskRows`]
+//! runs each in a thread; tests run them one after the other in an order drawn from a seed, on a simulated disk.
+//!
+//! The index never holds anything that is not durable in the log. It is trusted at start only after an orderly close
+//! and rebuilt from the log otherwise, so no crash can leave it wrong.
+
+mod clean;
+mod commit;
+mod open;
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+
+use super::dirty::{Dirty, content_bytes, merge};
+use super::index::{Entry, Index, IndexHome};
+use super::log::{Found, Log, Placed, Tail};
+use super::progress::Progress;
+use super::rows::{Batch, Change, Position, RowsError, Versioned};
+use clean::Cleaning;
+pub use open::{IndexStart, Opened};
+
+/// The largest batch, keys and values together.
+pub const BATCH_MAX_BYTES: usize = 8 << 20;
+/// Batches not in the index yet, keys and values together, from which on `apply` waits for the disk.
+const HELD_MAX_BYTES: usize = 32 << 20;
+/// A row that is cleaned away between index and log is looked up again; more often than this is damage.
+const LOOKUPS_MAX: usize = 16;
+
+/// Sizes of a row store.
+#[derive(Debug, Clone)]
+pub struct RowsConfig {
+    /// Free space on the disk under which batches are refused.
+    pub min_free_bytes: u64,
+    /// Length of a log segment from which on a new one is begun. At most 1 GiB.
+    pub segment_bytes: u64,
+    /// Garbage in the log that is not worth cleaning, however little else there is.
+    pub waste_bytes: u64,
+    /// Memory for the index.
+    pub cache_bytes: u64,
+}
+
+impl Default for RowsConfig {
+    fn default() -> Self {
+        Self {
+            min_free_bytes: 256 << 20,
+            segment_bytes: 32 << 20,
+            waste_bytes: 32 << 20,
+            cache_bytes: 8 << 20,
+        }
+    }
+}
+
+/// Whether a step found something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Worked,
+    Idle,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Open,
+    /// No new batches; what is there is finished.
+    Closing,
+    /// Nothing more, because of this.
+    Closed(Arc<str>),
+}
+
+struct Table {
+    dirty: Dirty,
+    /// Durable rows on their way into the index.
+    to_settle: VecDeque<(Position, Vec<Placed>)>,
+    state: State,
+    full: bool,
+}
+
+/// See the module.
+pub(crate) struct Engine {
+    folder: PathBuf,
+    config: RowsConfig,
+    log: Log,
+    tail: Mutex<Tail>,
+    home: Box<dyn IndexHome>,
+    /// Nothing once it is closed.
+    index: RwLock<Option<Box<dyn Index>>>,
+    /// Held by scans, so that the index stands still under them.
+    gate: RwLock<()>,
+    table: Mutex<Table>,
+    cleaning: Mutex<Cleaning>,
+    to_write: Condvar,
+    to_settle: Condvar,
+    to_clean: Condvar,
+    room: Condvar,
+    progress: Progress,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic closes the store (see `DiskRows`), which whoever comes next finds written in the table.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Versioned<Option<Bytes>>, RowsError> {
+        for _ in 0..LOOKUPS_MAX {
+            if let Some(found) = self.open_table()?.dirty.get(key) {
+                return Ok(Versioned {
+                    value: found.value.into_value(),
+                    written_at: found.written_at,
+                });
+            }
+            let entry = self.with_index(|index| index.get(key))?;
+            let Some(entry) = entry else { return Ok(settled(None)) };
+            if let Some(value) = self.load(key, &entry)? {
+                return Ok(settled(Some(value)));
+            }
+        }
+        Err(self.fail("the index points to a segment that is gone"))
+    }
+
+    pub(crate) fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Versioned<Vec<(Bytes, Bytes)>>, RowsError> {
+        for _ in 0..LOOKUPS_MAX {
+            let found = self.snapshot(from, to, limit)?;
+            if let Some(value) = self.load_all(found.value)? {
+                return Ok(Versioned {
+                    value,
+                    written_at: found.written_at,
+                });
+            }
+        }
+        Err(self.fail("the index points to segments that are gone"))
+    }
+
+    /// The rows of a range at one moment: the table's and the index's, which must not move between the two looks.
+    fn snapshot(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Versioned<Vec<(Bytes, Row)>>, RowsError> {
+        let still = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let dirty = self.open_table()?.dirty.range(from, to, limit);
+        let settled = self.with_index(|index| index.range(from, to, limit.saturating_add(dirty.len())))?;
+        drop(still);
+        let settled = settled
+            .into_iter()
+            .map(|(key, entry)| (key, Row::Settled(entry)))
+            .collect();
+        Ok(merge(settled, dirty, limit, Row::Dirty))
+    }
+
+    /// The values of the rows, or nothing when one was moved in the log meanwhile.
+    fn load_all(&self, rows: Vec<(Bytes, Row)>) -> Result<Option<Vec<(Bytes, Bytes)>>, RowsError> {
+        let mut loaded = Vec::with_capacity(rows.len());
+        for (key, row) in rows {
+            let value = match row {
+                Row::Dirty(value) => Some(value),
+                Row::Settled(entry) => self.load(&key, &entry)?,
+            };
+            let Some(value) = value else { return Ok(None) };
+            loaded.push((key, value));
+        }
+        Ok(Some(loaded))
+    }
+
+    /// The value of an index entry, or nothing when the row was moved in the log meanwhile.
+    fn load(&self, key: &[u8], entry: &Entry) -> Result<Option<Bytes>, RowsError> {
+        if let Some(value) = &entry.value {
+            return Ok(Some(value.clone()));
+        }
+        match self.log.read(entry.place) {
+            Ok(Found::Moved) => Ok(None),
+            Ok(Found::Row(row)) => match row.change {
+                Change::Put(value) if row.key == key => Ok(Some(value)),
+                Change::Put(_) | Change::Remove => Err(self.fail("the index points to another row")),
+            },
+            Ok(Found::Damaged(what)) => Err(self.fail(what)),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    pub(crate) fn apply(&self, batch: Batch) -> Result<Position, RowsError> {
+        let bytes = content_bytes(&batch);
+        if bytes > BATCH_MAX_BYTES {
+            return Err(RowsError::TooLarge {
+                bytes,
+                limit: BATCH_MAX_BYTES,
+            });
+        }
+        let mut table = self.open_table()?;
+        while table.dirty.held_bytes() > HELD_MAX_BYTES {
+            table = self.room.wait(table).unwrap_or_else(PoisonError::into_inner);
+            table.check()?;
+        }
+        if table.full && self.is_full(self.config.min_free_bytes)? {
+            return Err(self.full_error());
+        }
+        let position = table.dirty.apply(batch);
+        drop(table);
+        self.to_write.notify_one();
+        Ok(position)
+    }
+
+    /// Waits until everything up to `position` is on disk.
+    pub(crate) async fn durable(&self, position: Position) -> Result<(), RowsError> {
+        self.progress.wait(position).await
+    }
+
+    /// Closes the store for good and returns the error that everybody gets from now on.
+    pub(crate) fn fail(&self, why: impl Display) -> RowsError {
+        let why: Arc<str> = format!(
+            "{}: {why}; restart the node once the cause is gone",
+            self.folder.display()
+        )
+        .into();
+        let mut table = locked(&self.table);
+        if let State::Closed(first) = &table.state {
+            return RowsError::Closed(first.to_string());
+        }
+        tracing::error!(%why, "the row store is closed");
+        self.set_closed(&mut table, why.clone());
+        RowsError::Closed(why.to_string())
+    }
+
+    /// As a crash would: whatever is not durable now is lost.
+    pub(crate) fn abandon(&self) {
+        self.set_closed(&mut locked(&self.table), "the node stops".into());
+    }
+
+    fn set_closed(&self, table: &mut Table, why: Arc<str>) {
+        if !matches!(table.state, State::Closed(_)) {
+            table.state = State::Closed(why.clone());
+            self.progress.closed(why);
+        }
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        for waiting in [&self.to_write, &self.to_settle, &self.to_clean, &self.room] {
+            waiting.notify_all();
+        }
+    }
+
+    fn open_table(&self) -> Result<MutexGuard<'_, Table>, RowsError> {
+        let table = locked(&self.table);
+        table.check()?;
+        Ok(table)
+    }
+
+    fn with_index<T>(
+        &self,
+        read: impl FnOnce(&dyn Index) -> Result<T, super::index::IndexError>,
+    ) -> Result<T, RowsError> {
+        let index: RwLockReadGuard<'_, _> = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(index) = index.as_deref() else {
+            return Err(RowsError::Closed("the node stops".into()));
+        };
+        read(index).map_err(|error| self.fail(error))
+    }
+
+    fn is_full(&self, reserve: u64) -> Result<bool, RowsError> {
+        let free = self
+            .log
+            .files
+            .free_bytes(&self.folder)
+            .map_err(|error| RowsError::Closed(error.to_string()))?;
+        Ok(free < reserve)
+    }
+
+    fn full_error(&self) -> RowsError {
+        let min_free_bytes = self.config.min_free_bytes;
+        RowsError::Full {
+            folder: self.folder.display().to_string(),
+            min_free_bytes,
+        }
+    }
+}
+
+/// Refuses batches over [`BATCH_MAX_BYTES`].
+pub(super) fn check_size(batch: &Batch) -> Result<(), RowsError> {
+    match content_bytes(batch) {
+        bytes if bytes > BATCH_MAX_BYTES => Err(RowsError::TooLarge {
+            bytes,
+            limit: BATCH_MAX_BYTES,
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl Table {
+    fn check(&self) -> Result<(), RowsError> {
+        match &self.state {
+            State::Open => Ok(()),
+            State::Closing => Err(RowsError::Closed("the node stops".into())),
+            State::Closed(why) => Err(RowsError::Closed(why.to_string())),
+        }
+    }
+}
+
+/// A row of a snapshot: its value, or where that is.
+enum Row {
+    Dirty(Bytes),
+    Settled(Entry),
+}
+
+fn settled<T>(value: T) -> Versioned<T> {
+    Versioned {
+        value,
+        written_at: Position::default(),
+    }
+}
