@@ -16,6 +16,8 @@ mod ingest;
 mod keys;
 mod object;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::ops::Range;
