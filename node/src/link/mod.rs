@@ -1,6 +1,7 @@
 //! How nodes talk to each other.
 //!
-//! [`Network`] and [`Service`] are what the rest of a node sees: it asks peers and answers them. [`Mesh`] is the real thing.
+//! [`Network`] and [`Service`] are what the rest of a node sees: it asks peers and answers them. [`Mesh`] is the real thing,
+//! [`simulated`] its twin under a seed.
 //!
 //! In a mesh every node keeps two TLS connections to every peer, one per [`Lane`], and sends its own requests over the
 //! connections it dialed; the connections that peers dialed carry their requests. So no two nodes need to agree on
@@ -20,6 +21,7 @@ mod listening;
 mod mesh;
 mod roster;
 mod serving;
+pub mod simulated;
 mod tls;
 
 #[cfg(test)]

@@ -135,7 +135,15 @@ impl Future for Shuffled {
             self.tasks.crash();
             return Poll::Pending;
         }
-        self.tasks.simulation.record(("poll", self.tasks.node, self.name));
+        self.tasks.simulation.record_poll(self.tasks.node, self.name);
         self.work.as_mut().poll(context)
+    }
+}
+
+impl Drop for Shuffled {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tasks.simulation.record_panic();
+        }
     }
 }
