@@ -29,6 +29,7 @@ pub struct Body {
     expected: Expected,
     received: u64,
     md5: md5::Md5,
+    sha256: Option<sha2::Sha256>,
     hashers: Vec<Hasher>,
 }
 
@@ -39,6 +40,8 @@ pub struct Expected {
     pub size: Option<u64>,
     /// `Content-MD5`.
     pub md5: Option<[u8; 16]>,
+    /// The signed SHA-256, `x-amz-content-sha256`.
+    pub sha256: Option<[u8; 32]>,
     /// The checksum algorithm and where its value is found.
     pub checksum: Option<(Algorithm, Announced)>,
 }
@@ -110,11 +113,13 @@ impl Body {
             .checksum
             .as_ref()
             .map_or(Algorithm::Crc64Nvme, |(algorithm, _)| *algorithm);
+        let sha256 = expected.sha256.map(|_| sha2::Sha256::new());
         Body {
             source,
             expected,
             received: 0,
             md5: md5::Md5::new(),
+            sha256,
             hashers: vec![algorithm.hasher()],
         }
     }
@@ -195,6 +200,9 @@ impl Body {
             return Err(BodyError::TooLong);
         }
         self.md5.update(&bytes);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(&bytes);
+        }
         self.hashers.iter_mut().for_each(|hasher| hasher.update(&bytes));
         Ok(bytes)
     }
@@ -203,6 +211,10 @@ impl Body {
         let size = self.received;
         if self.expected.size.is_some_and(|expected| expected != size) {
             return Err(BodyError::Incomplete);
+        }
+        let sha256 = self.sha256.take().map(|sha256| sha256.finalize().into());
+        if self.expected.sha256 != sha256 {
+            return Err(BodyError::PayloadHashMismatch);
         }
         let md5: [u8; 16] = std::mem::take(&mut self.md5).finalize().into();
         if self.expected.md5.is_some_and(|expected| expected != md5) {

@@ -8,12 +8,15 @@
 //! * The *wire side* turns HTTP into calls of that trait. It knows nothing about clusters, and nothing outside it knows
 //!   about the library that parses the wire format.
 
+#![deny(missing_docs)]
+
 pub mod body;
 pub mod bucket;
 pub mod checksum;
 pub mod condition;
 pub mod conformance;
 pub mod error;
+pub mod front;
 pub mod listing;
 pub mod memory;
 pub mod multipart;
