@@ -184,18 +184,24 @@ impl Connection {
         }
     }
 
+    /// Counts beats, not time: when this node itself stood still for a while, that is no silence of the peer.
     async fn watch(&self) -> Ending {
-        let longest = Duration::from_millis(self.timing.peer_silence_ms);
+        let mut unheard = 0;
         loop {
+            let heard_us = self.heard_us.load(Ordering::Relaxed);
             let number = self.now_us();
             self.queue.push(|waiting| waiting.ping = Some(number));
             self.env
                 .clock
                 .sleep(Duration::from_millis(self.timing.beat_interval_ms))
                 .await;
-            let silence = self.silence();
-            if silence > longest {
-                return Ending::Silent(silence);
+            unheard = if self.heard_us.load(Ordering::Relaxed) == heard_us {
+                unheard + 1
+            } else {
+                0
+            };
+            if unheard >= self.timing.unheard_beats_max() {
+                return Ending::Silent(self.silence());
             }
         }
     }

@@ -25,8 +25,15 @@ pub(super) async fn keep_connected(shared: Arc<Shared>, peer: Arc<Peer>, lane: L
         };
         match dialed {
             Ok(stream) => {
-                attempt = 0;
+                let began = shared.env.clock.monotonic();
                 use_connection(&shared, &peer, lane, stream).await;
+                // One that did not last is not much better than one that did not come about.
+                let lasted = shared.env.clock.monotonic() - began;
+                attempt = if lasted.as_millis() < shared.timing.reconnect_max_ms.into() {
+                    attempt
+                } else {
+                    0
+                };
             }
             Err(failure) => note_failure(&peer, lane, failure),
         }

@@ -70,7 +70,7 @@ impl Message {
 /// The times of a node's links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// A connection on which no byte arrived for so long is over.
+    /// A connection on which no byte arrived for so long is over. Counted in whole beats, at least two.
     pub peer_silence_ms: u64,
     /// How often each side says that it lives; a fraction of `peer_silence_ms`.
     pub beat_interval_ms: u64,
@@ -98,6 +98,11 @@ impl Default for Timing {
 }
 
 impl Timing {
+    /// How many beats may pass without a byte from the peer.
+    pub(super) fn unheard_beats_max(&self) -> u64 {
+        (self.peer_silence_ms / self.beat_interval_ms.max(1)).max(2)
+    }
+
     /// The pause before attempt number `attempt` (from 0), stretched by a `draw` from all of `u64`.
     pub(super) fn pause(&self, attempt: u32, draw: u64) -> Duration {
         let doubled = self.reconnect_min_ms.saturating_mul(1 << attempt.min(16));
@@ -207,5 +212,18 @@ mod tests {
             ..timing
         };
         assert_eq!(odd.pause(9, 1234), Duration::from_millis(5));
+    }
+
+    #[test]
+    fn silence_is_a_number_of_beats() {
+        let beats = |peer_silence_ms, beat_interval_ms| {
+            Timing {
+                peer_silence_ms,
+                beat_interval_ms,
+                ..Timing::default()
+            }
+            .unheard_beats_max()
+        };
+        assert_eq!((beats(2_000, 400), beats(100, 400), beats(100, 0)), (5, 2, 100));
     }
 }

@@ -27,7 +27,11 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
+<<<<<<< HEAD
 use std::time::Duration;
+=======
+use std::fmt;
+>>>>>>> link
 
 use bytes::Bytes;
 
@@ -53,12 +57,24 @@ pub enum Lane {
 }
 
 /// One message: a small encoded part and, for blocks, opaque bytes that are never copied into it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Message {
     /// Encoded request or reply.
     pub head: Bytes,
     /// Block data, or nothing.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Message {
+    /// Lengths only: what is in a message belongs into no log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Message(head of {} bytes, body of {})",
+            self.head.len(),
+            self.body.len()
+        )
+    }
 }
 
 /// Why a call got no answer. The peer may or may not have acted on it.
