@@ -149,32 +149,6 @@ fn counters_rise_with_every_start_and_every_commit() {
     });
 }
 
-#[test]
-fn a_range_rewritten_by_batches_is_always_seen_whole() {
-    // Two rows that every batch sets to the same value, with many others between them.
-    every_subject(|subject| {
-        std::thread::scope(|scope| {
-            let rows = subject.rows();
-            let writer = scope.spawn(move || {
-                for round in 0..200 {
-                    let value = format!("{round}");
-                    rows.apply(vec![put("a", &value), put("z", &value)]).unwrap();
-                    rows.apply(vec![put(format!("m{}", round % 50), vec![0; 600])]).unwrap();
-                }
-            });
-            while !writer.is_finished() {
-                let seen = rows.scan(b"", b"zz", 100).unwrap().value;
-                let ends = seen.first().zip(seen.last());
-                if let Some(((_, first), (_, last))) = ends {
-                    assert_eq!(first, last);
-                }
-            }
-        });
-        subject.flush();
-        assert_eq!(value(subject, "a").unwrap(), "199");
-    });
-}
-
 #[derive(Debug, Clone)]
 enum Act {
     Apply(Batch),

@@ -234,6 +234,28 @@ fn many_threads_share_commits_while_the_log_is_cleaned() {
 }
 
 #[test]
+fn a_scan_sees_every_batch_whole_while_the_index_changes() {
+    let subject = OnDisk::new(small());
+    let between = (0..400).map(|row| put(format!("m{row}"), "between")).collect();
+    subject.store().apply(between).unwrap();
+    std::thread::scope(|scope| {
+        let rows = subject.store();
+        let writer = scope.spawn(move || {
+            for round in 0..300 {
+                let value = format!("{round}");
+                let position = rows.apply(vec![put("a", &value), put("z", &value)]).unwrap();
+                block_on(rows.durable(position)).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let seen = rows.scan(b"", b"zz", 1000).unwrap().value;
+            let value_at = |end: &str| seen.iter().find(|(key, _)| key == end).map(|(_, value)| value.clone());
+            assert_eq!(value_at("a"), value_at("z"));
+        }
+    });
+}
+
+#[test]
 fn the_twin_flushes_after_a_while_and_fails_when_told() {
     block_on(async {
         let disk = MemoryDisk::new();
