@@ -41,12 +41,18 @@ pub type Trace = Path<State, Action>;
 
 /// Searches until all is seen or something fails.
 pub fn search(world: &World, search: Search) -> Report {
-    let builder = world.clone().checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
+    let builder = world
+        .clone()
+        .checker()
+        .threads(1)
+        .finish_when(HasDiscoveries::AnyFailures);
     match search {
         Search::Exhaustive => report(world, search, &builder.spawn_dfs().join()),
         Search::Nearest(most) => report(world, search, &builder.target_state_count(most).spawn_bfs().join()),
         Search::Walks { seed, states } => {
-            let walks = builder.target_state_count(states).spawn_simulation(seed, UniformChooser);
+            let walks = builder
+                .target_state_count(states)
+                .spawn_simulation(seed, UniformChooser);
             report(world, search, &walks.join())
         }
     }
@@ -63,11 +69,12 @@ fn report(world: &World, search: Search, checker: &impl Checker<World>) -> Repor
             (true, None) | (false, Some(_)) => {}
         }
     }
-    let complete = failure.is_none() && match search {
-        Search::Exhaustive => true,
-        Search::Nearest(most) => checker.state_count() < most,
-        Search::Walks { .. } => false,
-    };
+    let complete = failure.is_none()
+        && match search {
+            Search::Exhaustive => true,
+            Search::Nearest(most) => checker.state_count() < most,
+            Search::Walks { .. } => false,
+        };
     Report {
         unique: checker.unique_state_count(),
         depth: checker.max_depth(),

@@ -8,9 +8,7 @@ use trellis_spec::flaw::Rules;
 use trellis_spec::gate::{Deletion, DeletionOutcome, DeletionStep, Emptiness, Fate, GateState, Held, Swapped};
 use trellis_spec::listing::Counted;
 use trellis_spec::quorum::{NodeId, ReplicaSets};
-use trellis_spec::register::{
-    Attempt, Conditional, ConditionalOutcome, Content, Step, Write, WriteMode, WriteOutcome,
-};
+use trellis_spec::register::{Attempt, Conditional, ConditionalOutcome, Content, Step, Write, WriteMode, WriteOutcome};
 use trellis_spec::stamp::Stamp;
 
 use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Told, Why};

@@ -36,7 +36,10 @@ pub struct Entry {
 /// Does a history satisfy the specification?
 pub fn holds(entries: &[Entry], keys: u8, mode: WriteMode) -> bool {
     (0..keys).all(|key| {
-        let on_key: Vec<Event> = entries.iter().filter_map(|entry| event(entry, Key(key), mode)).collect();
+        let on_key: Vec<Event> = entries
+            .iter()
+            .filter_map(|entry| event(entry, Key(key), mode))
+            .collect();
         let order = Order {
             events: &on_key,
             applied: vec![0; on_key.len()],
@@ -119,27 +122,35 @@ impl Order<'_> {
         }
         (0..self.events.len()).any(|next| {
             self.may_come(next)
-                && self.results(next, object, bucket).into_iter().flatten().any(|(object, bucket)| {
-                    let mut applied = self.applied.clone();
-                    applied[next] += 1;
-                    let rest = Order {
-                        events: self.events,
-                        applied,
-                    };
-                    rest.exists(object, bucket)
-                })
+                && self
+                    .results(next, object, bucket)
+                    .into_iter()
+                    .flatten()
+                    .any(|(object, bucket)| {
+                        let mut applied = self.applied.clone();
+                        applied[next] += 1;
+                        let rest = Order {
+                            events: self.events,
+                            applied,
+                        };
+                        rest.exists(object, bucket)
+                    })
         })
     }
 
     /// May `next` come now, as far as its place in time goes?
     fn may_come(&self, next: usize) -> bool {
         let event = &self.events[next];
-        let is_over = self.events.iter().zip(&self.applied).any(|(later, applied)| {
-            *applied > 0 && later.after & bit(event.op) != 0
-        });
-        let waits = self.events.iter().zip(&self.applied).any(|(earlier, applied)| {
-            *applied == 0 && earlier.certain && event.after & bit(earlier.op) != 0
-        });
+        let is_over = self
+            .events
+            .iter()
+            .zip(&self.applied)
+            .any(|(later, applied)| *applied > 0 && later.after & bit(event.op) != 0);
+        let waits = self
+            .events
+            .iter()
+            .zip(&self.applied)
+            .any(|(earlier, applied)| *applied == 0 && earlier.certain && event.after & bit(earlier.op) != 0);
         self.applied[next] < event.most && !is_over && !waits
     }
 
@@ -153,16 +164,19 @@ impl Order<'_> {
                 (condition.holds(object) && (there || written.is_none())).then_some((*written, bucket))
             }
             Act::Find(found) => (*found == object).then_some((object, bucket)),
-            Act::Refuse(condition, found) => {
-                (!condition.holds(object) && *found == object).then_some((object, bucket))
-            }
+            Act::Refuse(condition, found) => (!condition.holds(object) && *found == object).then_some((object, bucket)),
             Act::DropBucket => object.is_none().then_some((object, Bucket::Gone)),
         };
         // A client that sent its request twice is told of success if either took effect.
-        let twin = self.events.iter().zip(&self.applied).any(|(other, applied)| {
-            other.op != event.op && other.author == event.author && *applied > 0
-        });
-        [result, (twin && event.certain && matches!(event.act, Act::Swap(..))).then_some((object, bucket))]
+        let twin = self
+            .events
+            .iter()
+            .zip(&self.applied)
+            .any(|(other, applied)| other.op != event.op && other.author == event.author && *applied > 0);
+        [
+            result,
+            (twin && event.certain && matches!(event.act, Act::Swap(..))).then_some((object, bucket)),
+        ]
     }
 }
 
@@ -204,7 +218,11 @@ mod tests {
             ..entry(0, Kind::Write, Outcome::Wrote, 0)
         };
         let second = entry(1, Kind::Write, Outcome::Wrote, 0);
-        let reads = [found(2, Some(0), 0), found(3, Some(1), 0b100), found(4, Some(0), 0b1100)];
+        let reads = [
+            found(2, Some(0), 0),
+            found(3, Some(1), 0b100),
+            found(4, Some(0), 0b1100),
+        ];
         let mut history = vec![first, second];
         history.extend(reads);
         assert!(!holds(&history, 1, WriteMode::Strict));
@@ -219,7 +237,11 @@ mod tests {
         assert!(!holds(&[create(0), create(1)], 1, WriteMode::Strict));
         let lost = entry(1, Kind::Put(Condition::Absent), Outcome::Refused(Some(OpIndex(0))), 0);
         assert!(holds(&[create(0), lost.clone()], 1, WriteMode::Strict));
-        assert!(!holds(&[entry(0, Kind::Put(Condition::Absent), Outcome::Wrote, 0b10), lost], 1, WriteMode::Strict));
+        assert!(!holds(
+            &[entry(0, Kind::Put(Condition::Absent), Outcome::Wrote, 0b10), lost],
+            1,
+            WriteMode::Strict
+        ));
     }
 
     #[test]
@@ -233,7 +255,12 @@ mod tests {
     #[test]
     fn what_is_unknown_may_happen_late_or_never() {
         let write = entry(0, Kind::Write, Outcome::Unknown, 0);
-        let history = [write, found(1, None, 0), found(2, Some(0), 0b10), found(3, Some(0), 0b110)];
+        let history = [
+            write,
+            found(1, None, 0),
+            found(2, Some(0), 0b10),
+            found(3, Some(0), 0b110),
+        ];
         assert!(holds(&history, 1, WriteMode::Strict));
     }
 }

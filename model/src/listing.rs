@@ -122,7 +122,10 @@ impl<R: Rules> Pages<R> {
     }
 
     fn read_on(&mut self, step: Step<Cargo, ReadOutcome<Cargo>>) -> PagesMove {
-        let Phase::Repairing { page, suspect, base, .. } = &mut self.phase else {
+        let Phase::Repairing {
+            page, suspect, base, ..
+        } = &mut self.phase
+        else {
             return PagesMove::Move(Move::Wait);
         };
         match step {

@@ -202,7 +202,14 @@ mod tests {
         let aimed = Kind::Put(Condition::WrittenBy(OpIndex(0)));
         assert_eq!(
             kinds,
-            [Kind::Write, aimed, Kind::Read, Kind::Read, Kind::Delete, Kind::Again(OpIndex(1))]
+            [
+                Kind::Write,
+                aimed,
+                Kind::Read,
+                Kind::Read,
+                Kind::Delete,
+                Kind::Again(OpIndex(1))
+            ]
         );
         assert_eq!((script.keys(), script.deeds[4].client), (2, 3));
         assert_eq!(script.kind(OpIndex(5)), aimed);

@@ -11,7 +11,9 @@ use trellis_spec::register::{Audience, Cell, Reply, Request};
 use trellis_spec::stamp::Stamp;
 
 use super::state::Running;
-use super::{Column, Deadlines, Disks, Entropy, Fusion, Progress, Restamp, Slot, Stamps, State, Verdict, Witness, World};
+use super::{
+    Column, Deadlines, Disks, Entropy, Fusion, Progress, Resend, Restamp, Slot, Stamps, State, Verdict, Witness, World,
+};
 use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Why};
 use crate::history::{self, Entry};
 use crate::operation::{Order, gate_row};
@@ -104,14 +106,14 @@ impl World {
                     actions.push(serve);
                 }
             }
-            (Slot::Served, Fusion::Fused) => actions.push(Action::Deliver { op, column }),
+            (Slot::Served, _) if self.resend == Resend::Allowed => actions.push(Action::Deliver { op, column }),
             (Slot::Replying(_), _) => actions.push(Action::Hear { op, column }),
-            (Slot::Served, Fusion::Apart) | (Slot::Answered(_), _) => {}
+            (Slot::Served | Slot::Answered(_), _) => {}
         }
     }
 
     fn is_impatient(&self, state: &State, op: usize, running: &Running) -> bool {
-        let answered = |column: &Column| matches!(column.slots[op], Slot::Answered(_));
+        let answered = |column: &Arc<Column>| matches!(column.slots[op], Slot::Answered(_));
         let asked_one = matches!(running.audience, Audience::One(_));
         (asked_one || state.columns.iter().any(answered)) && self.caught_up(state, op).on_patience() != Move::Wait
     }
@@ -153,16 +155,16 @@ impl World {
                     Fusion::Fused => Slot::Served,
                     Fusion::Apart => Slot::Replying(answer),
                 };
-                state.columns[usize::from(column)].slots[usize::from(op)] = slot;
+                state.column(column.into()).slots[usize::from(op)] = slot;
             }
             Action::Hear { op, column } => {
-                let slot = &mut state.columns[usize::from(column)].slots[usize::from(op)];
+                let slot = &mut state.column(column.into()).slots[usize::from(op)];
                 if let Slot::Replying(answer) = std::mem::replace(slot, Slot::Open) {
                     self.hear(state, op.into(), column.into(), answer);
                 }
             }
             Action::Late { column, index } => {
-                let at = &mut state.columns[usize::from(column)];
+                let at = state.column(column.into());
                 let (key, request) = at.late.remove(index.into());
                 self.serve(at, key, &request);
             }
@@ -173,9 +175,9 @@ impl World {
             }
             Action::Restamp { op, far } => self.restamp(state, op.into(), far),
             Action::GiveUp { op } => self.give_up(state, op.into()),
-            Action::Flush { column } => flush(&mut state.columns[usize::from(column)]),
+            Action::Flush { column } => flush(state.column(column.into())),
             Action::Crash { column } => {
-                let at = &mut state.columns[usize::from(column)];
+                let at = state.column(column.into());
                 at.rows.clone_from(&at.durable);
                 state.crashes += 1;
             }
@@ -187,13 +189,18 @@ impl World {
     pub(super) fn handle(&self, state: &mut State, op: u8, column: u8) -> Answer {
         let known = self.known(state);
         let answered = state.answered;
-        let running = state.running_mut(op.into()).expect("only operations at work are served");
+        let running = state
+            .running_mut(op.into())
+            .expect("only operations at work are served");
         if running.after.is_none() {
             running.after = Some(known);
             running.floor = answered;
         }
-        let call = running.call.clone().expect("an operation that waits for no stamp has asked");
-        let at = &mut state.columns[usize::from(column)];
+        let call = running
+            .call
+            .clone()
+            .expect("an operation that waits for no stamp has asked");
+        let at = state.column(column.into());
         match call {
             Call::Row(key, request) => Answer::Row(self.serve(at, key, &request)),
             Call::Scan(from) => Answer::Scanned(self.scan(at, from)),
@@ -219,7 +226,11 @@ impl World {
     }
 
     fn stored(&self, at: &Column, key: Key) -> Stored<Cargo> {
-        let gate = if key.0 < self.script.keys() { self.gate(at) } else { GateState::default() };
+        let gate = if key.0 < self.script.keys() {
+            self.gate(at)
+        } else {
+            GateState::default()
+        };
         Stored {
             cell: at.rows[usize::from(key.0)].clone(),
             floor: Stamp::ZERO,
@@ -258,7 +269,7 @@ impl World {
     }
 
     fn hear(&self, state: &mut State, op: usize, column: usize, answer: Answer) {
-        let at = &mut state.columns[column];
+        let at = state.column(column);
         let is_read = matches!(answer, Answer::Row(Reply::Row { .. }) | Answer::Scanned(_));
         match self.disks {
             Disks::Dirty { .. } if is_read => {}
@@ -269,7 +280,7 @@ impl World {
         let round = state.running(op).map_or(0, |running| running.round);
         let step = coordinator.on_answer(round, World::node(column), answer.clone());
         if step == Move::Wait {
-            state.columns[column].slots[op] = Slot::Answered(answer);
+            state.column(column).slots[op] = Slot::Answered(answer);
         } else {
             self.go_on(state, op, coordinator, step);
         }
@@ -341,7 +352,13 @@ impl World {
     }
 
     fn restamp(&self, state: &mut State, op: usize, far: bool) {
-        let highest = state.ops.iter().map(|op| op.clock).chain(stamps(state)).max().unwrap_or(0);
+        let highest = state
+            .ops
+            .iter()
+            .map(|op| op.clock)
+            .chain(stamps(state))
+            .max()
+            .unwrap_or(0);
         let running = state.running_mut(op).expect("only operations at work wait for stamps");
         let above = running.pending.take().unwrap_or(Stamp::ZERO);
         running.stamp = close(running.stamp, above);
@@ -363,10 +380,15 @@ impl World {
         let Some(running) = state.running_mut(op) else { return };
         let call = running.call.take().filter(|_| running.after.is_some());
         let running = running.clone();
-        for (index, column) in state.columns.iter_mut().enumerate() {
+        for (index, shared) in state.columns.iter_mut().enumerate() {
+            let will_be_late = call.is_some() && running.asks(index) && !shared.dead;
+            if shared.slots[op] == Slot::Open && !will_be_late {
+                continue;
+            }
+            let column = Arc::make_mut(shared);
             let slot = std::mem::replace(&mut column.slots[op], Slot::Open);
             if let (Slot::Open, Some(Call::Row(key, request))) = (slot, &call) {
-                if running.asks(index) && !column.dead && !matches!(request, Request::Read(_)) {
+                if will_be_late && !matches!(request, Request::Read(_)) {
                     column.late.push((*key, request.clone()));
                 }
             }
@@ -392,7 +414,11 @@ impl World {
 
     fn on_evidence(&self, state: &mut State, op: usize, floor: Stamp, evidence: Evidence) -> Verdict {
         let Evidence::At(stamp) = evidence else {
-            return if evidence == Evidence::Bodiless { Verdict::Bodiless } else { Verdict::Fine };
+            return if evidence == Evidence::Bodiless {
+                Verdict::Bodiless
+            } else {
+                Verdict::Fine
+            };
         };
         let writes = self.script.kind(OpIndex(op as u8)).is_stamped();
         let counts = match self.witness {
@@ -403,7 +429,11 @@ impl World {
         if counts {
             state.answered = state.answered.max(stamp);
         }
-        if stamp < floor && !writes { Verdict::WentBack } else { Verdict::Fine }
+        if stamp < floor && !writes {
+            Verdict::WentBack
+        } else {
+            Verdict::Fine
+        }
     }
 
     fn history_holds(&self, state: &State) -> bool {
@@ -440,7 +470,9 @@ impl World {
     pub(super) fn make_ready(&self, state: &mut State) {
         for op in 0..state.ops.len() {
             let client = self.script.deeds[op].client;
-            let before = op.checked_sub(1).filter(|before| self.script.deeds[*before].client == client);
+            let before = op
+                .checked_sub(1)
+                .filter(|before| self.script.deeds[*before].client == client);
             let free = before.is_none_or(|before| matches!(state.ops[before].progress, Progress::Told { .. }));
             if free && state.ops[op].progress == Progress::Waiting {
                 state.ops[op].progress = Progress::Running(self.ready(state, op));
@@ -482,7 +514,11 @@ impl World {
             Stamps::Unique => op,
             Stamps::Reused => {
                 let client = self.script.deeds[op].client;
-                let first = self.script.deeds.iter().position(|deed| deed.client == client && deed.kind.is_stamped());
+                let first = self
+                    .script
+                    .deeds
+                    .iter()
+                    .position(|deed| deed.client == client && deed.kind.is_stamped());
                 first.filter(|_| self.script.deeds[op].kind.is_stamped()).unwrap_or(op)
             }
         };
@@ -493,7 +529,7 @@ impl World {
         let Some(held) = state.columns[from].rows[usize::from(row.0)].accepted.clone() else {
             return;
         };
-        let at = &mut state.columns[to];
+        let at = state.column(to);
         if self.entropy == Entropy::Raw {
             at.rows[usize::from(row.0)].accepted = Some(held);
         } else {
@@ -503,9 +539,11 @@ impl World {
 
     fn would_change(&self, at: &Column, call: &Call) -> bool {
         match call {
-            Call::Row(key, request) => {
-                self.protocol.serve(&self.admitted, &self.stored(at, *key), request).changed.is_some()
-            }
+            Call::Row(key, request) => self
+                .protocol
+                .serve(&self.admitted, &self.stored(at, *key), request)
+                .changed
+                .is_some(),
             Call::Scan(_) => false,
         }
     }
@@ -513,13 +551,16 @@ impl World {
     /// Drops what can no longer matter, and sorts what is alike.
     pub(super) fn tidy(&self, state: &mut State) {
         let over = state.is_over();
-        for column in &mut state.columns {
-            let late = std::mem::take(&mut column.late);
-            column.late = late.into_iter().filter(|late| !over && self.may_matter(column, late)).collect();
-            column.late.sort();
-            column.late.dedup();
+        for shared in &mut state.columns {
+            let keeps = |late: &&(Key, Request<Cargo>)| !over && self.may_matter(shared, late);
+            let mut late: Vec<_> = shared.late.iter().filter(keeps).cloned().collect();
+            late.sort();
+            late.dedup();
+            if late != shared.late {
+                Arc::make_mut(shared).late = late;
+            }
         }
-        if self.body != Body::Absent && state.columns.iter().any(holds_head) {
+        if self.body != Body::Absent && state.columns.iter().any(|column| holds_head(column)) {
             state.verdict = Verdict::Bodiless;
         }
         if self.sorted {
@@ -529,7 +570,11 @@ impl World {
 
     /// A gate may open again; promises and ballots on disk never fall.
     fn may_matter(&self, column: &Column, (key, request): &(Key, Request<Cargo>)) -> bool {
-        let rows = if column.durable.is_empty() { &column.rows } else { &column.durable };
+        let rows = if column.durable.is_empty() {
+            &column.rows
+        } else {
+            &column.durable
+        };
         let open = Stored {
             cell: rows[usize::from(key.0)].clone(),
             floor: Stamp::ZERO,

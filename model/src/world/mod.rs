@@ -60,6 +60,15 @@ pub enum Fusion {
     Apart,
 }
 
+/// May a request whose answer was lost be sent again?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resend {
+    /// No.
+    Never,
+    /// Yes.
+    Allowed,
+}
+
 /// When a replica's changes are durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disks {
@@ -138,6 +147,8 @@ pub struct World {
     pub restamp: Restamp,
     /// Actions apart or fused.
     pub fusion: Fusion,
+    /// Repeated requests.
+    pub resend: Resend,
     /// When changes are durable.
     pub disks: Disks,
     /// Repair between replicas.
@@ -174,6 +185,7 @@ impl World {
             clocks: Clocks::AnyOrder,
             restamp: Restamp::Close,
             fusion: Fusion::Fused,
+            resend: Resend::Never,
             disks: Disks::Immediate,
             entropy: Entropy::Off,
             stamps: Stamps::Unique,
@@ -202,7 +214,14 @@ impl World {
             clock: *clock,
             progress: Progress::Waiting,
         });
-        let column = |index| Column::new(self.rows(), self.script.deeds.len(), index < self.dead, self.disks);
+        let column = |index| {
+            Arc::new(Column::new(
+                self.rows(),
+                self.script.deeds.len(),
+                index < self.dead,
+                self.disks,
+            ))
+        };
         let mut state = State {
             columns: (0..self.replicas).map(column).collect(),
             ops: ops.collect(),
@@ -244,7 +263,10 @@ impl Model for World {
             Clocks::InOrder => vec![(0..stamped).collect()],
             Clocks::AnyOrder => permutations(stamped),
         };
-        orders.iter().map(|order| self.initial(&self.clocks_of(order))).collect()
+        orders
+            .iter()
+            .map(|order| self.initial(&self.clocks_of(order)))
+            .collect()
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -268,7 +290,9 @@ impl Model for World {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = vec![
-            Property::always("the specification holds", |_, state: &State| state.verdict == Verdict::Fine),
+            Property::always("the specification holds", |_, state: &State| {
+                state.verdict == Verdict::Fine
+            }),
             Property::sometimes("everything was answered", |_, state: &State| state.is_over()),
         ];
         properties.extend(self.claims.iter().cloned());
@@ -282,7 +306,11 @@ impl World {
         const GAP: u64 = 100;
         let mut order = order.iter();
         let mut rank = || order.next().map_or(0, |rank| (*rank as u64 + 1) * GAP);
-        self.script.deeds.iter().map(|deed| if deed.kind.is_stamped() { rank() } else { 0 }).collect()
+        self.script
+            .deeds
+            .iter()
+            .map(|deed| if deed.kind.is_stamped() { rank() } else { 0 })
+            .collect()
     }
 }
 

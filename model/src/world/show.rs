@@ -1,6 +1,7 @@
 //! States and steps for people.
 
 use std::fmt;
+use std::sync::Arc;
 
 use trellis_spec::register::{Accepted, Cell, Content, OpId, Reply, Request};
 use trellis_spec::stamp::Stamp;
@@ -26,7 +27,7 @@ impl Names {
     }
 
     /// Names after the columns of `moved` were sorted.
-    pub fn sorted(&self, moved: &[Column]) -> Self {
+    pub fn sorted(&self, moved: &[Arc<Column>]) -> Self {
         let mut order: Vec<usize> = (0..moved.len()).collect();
         order.sort_by(|left, right| moved[*left].cmp(&moved[*right]));
         Names(order.into_iter().map(|column| self.0[column]).collect())
@@ -67,7 +68,11 @@ impl World {
             ..self.clone()
         };
         sorted.tidy(&mut next);
-        let names = if self.sorted { names.sorted(&next.columns) } else { names.clone() };
+        let names = if self.sorted {
+            names.sorted(&next.columns)
+        } else {
+            names.clone()
+        };
         self.tidy(&mut next);
         (text, next, names)
     }
@@ -78,7 +83,9 @@ impl World {
             None => "nothing".to_owned(),
         };
         let begins = |op: u8| match last.running(op.into()) {
-            Some(running) if running.after.is_none() => format!(" begins to {}:", self.script.deeds[usize::from(op)].kind),
+            Some(running) if running.after.is_none() => {
+                format!(" begins to {}:", self.script.deeds[usize::from(op)].kind)
+            }
             Some(_) | None => String::new(),
         };
         match action {
@@ -88,7 +95,12 @@ impl World {
             }
             Action::Serve { op, column } => {
                 let answer = self.answer(last, op, column);
-                format!("#{op}{} {} at {} -> {answer}, not heard", begins(op), asked(op), names.of(column))
+                format!(
+                    "#{op}{} {} at {} -> {answer}, not heard",
+                    begins(op),
+                    asked(op),
+                    names.of(column)
+                )
             }
             Action::Hear { op, column } => format!("#{op} hears the answer of {}", names.of(column)),
             Action::Late { column, index } => {
@@ -123,7 +135,9 @@ impl World {
                     .iter()
                     .map(|(key, held)| format!("{}: {}", key.0, show_held(Some(held))))
                     .collect();
-                let bound = scanned.bound.map_or_else(|| "the end".to_owned(), |bound| bound.0.to_string());
+                let bound = scanned
+                    .bound
+                    .map_or_else(|| "the end".to_owned(), |bound| bound.0.to_string());
                 format!("[{}] up to {bound}", rows.join(", "))
             }
         }
@@ -170,7 +184,11 @@ fn show_held(held: Option<&Accepted<Cargo>>) -> String {
 }
 
 fn show_request(key: Key, request: &Request<Cargo>) -> String {
-    let row = if key.0 == 0 { String::new() } else { format!(" (row {})", key.0) };
+    let row = if key.0 == 0 {
+        String::new()
+    } else {
+        format!(" (row {})", key.0)
+    };
     match request {
         Request::Read(fetch) => format!("read {fetch:?}{row}"),
         Request::Write(new) => format!("write {}{row}", show_held(Some(new))),
@@ -245,7 +263,11 @@ impl State {
             Progress::Waiting => "waits for its turn".to_owned(),
             Progress::Told { outcome, .. } => show_outcome(outcome),
             Progress::Running(Running { call: None, .. }) => "waits for a stamp".to_owned(),
-            Progress::Running(Running { call: Some(call), after, .. }) => {
+            Progress::Running(Running {
+                call: Some(call),
+                after,
+                ..
+            }) => {
                 let slots: String = self.columns.iter().map(|column| slot(&column.slots[index])).collect();
                 let begun = if after.is_none() { "not begun: " } else { "" };
                 format!("{begun}{} [{slots}]", show_call(call))

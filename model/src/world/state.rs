@@ -1,6 +1,7 @@
 //! The state of a world.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use trellis_spec::register::{Audience, Cell, Request};
 use trellis_spec::stamp::Stamp;
@@ -10,10 +11,10 @@ use crate::coordinator::{Answer, Call, Outcome};
 use crate::value::{Cargo, Key};
 
 /// Everything there is.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct State {
     /// The replicas, with the messages between each of them and the operations.
-    pub columns: Vec<Column>,
+    pub columns: Vec<Arc<Column>>,
     /// The operations of the script.
     pub ops: Vec<Op>,
     /// The greatest stamp that a client was answered about, where stamps are what is checked.
@@ -145,6 +146,10 @@ impl State {
         })
     }
 
+    pub(super) fn column(&mut self, column: usize) -> &mut Column {
+        Arc::make_mut(&mut self.columns[column])
+    }
+
     pub(super) fn running(&self, op: usize) -> Option<&Running> {
         match &self.ops[op].progress {
             Progress::Running(running) => Some(running),
@@ -157,6 +162,49 @@ impl State {
             Progress::Running(running) => Some(running),
             Progress::Waiting | Progress::Told { .. } => None,
         }
+    }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let mut packed = Packed(Vec::with_capacity(512));
+        self.columns.hash(&mut packed);
+        self.ops.hash(&mut packed);
+        (self.answered, self.crashes, self.verdict).hash(&mut packed);
+        hasher.write(&packed.0);
+    }
+}
+
+/// Gathers what is hashed in few bytes, for small numbers are most of it. One write instead of hundreds.
+struct Packed(Vec<u8>);
+
+impl Hasher for Packed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("only gathers")
     }
 }
 
