@@ -1,1 +1,16 @@
-//! Placeholder until the crate's first module.
+//! Model checking of the Trellis protocols.
+//!
+//! A [`world::World`] runs the code of `trellis-spec` under every order of messages, losses and crashes that its
+//! configuration allows. A [`claim`] is a sentence about worlds with the sizes at which it is checked, and the flaws
+//! that it notices ([`mutant`]).
+
+pub mod check;
+pub mod coordinator;
+pub mod deletion;
+pub mod history;
+pub mod listing;
+pub mod operation;
+pub mod rules;
+pub mod script;
+pub mod value;
+pub mod world;

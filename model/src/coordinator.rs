@@ -1,0 +1,235 @@
+//! Coordinators: the attempts of the specification behind one face, so that a world can hold any of them.
+//!
+//! An operation on one row is one attempt. A listing and the deletion of a bucket are sequences of them; what the node's
+//! driver does between two attempts is done here in the same order.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+use trellis_spec::listing::Scanned;
+use trellis_spec::quorum::NodeId;
+use trellis_spec::register::{Ask, Attempt, Audience, Reply, Request, Step};
+use trellis_spec::stamp::Stamp;
+
+use crate::value::{Cargo, Key, OpIndex};
+
+/// What a coordinator asks a replica.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    /// About one row.
+    Row(Key, Request<Cargo>),
+    /// For the objects from a key on.
+    Scan(Key),
+}
+
+/// What a replica answers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Answer {
+    /// To `Row`.
+    Row(Reply<Cargo>),
+    /// To `Scan`.
+    Scanned(Scanned<Key, Cargo>),
+}
+
+/// Why a coordinator wants a fresh stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It met something newer. Worlds bound how often.
+    Competing,
+    /// The next attempt of an operation that has several.
+    NextAttempt,
+}
+
+/// What a coordinator does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// Waits for more answers.
+    Wait,
+    /// Asks.
+    Ask {
+        /// The round that answers belong to.
+        round: u32,
+        /// Whom.
+        audience: Audience,
+        /// What.
+        call: Call,
+    },
+    /// Wants a fresh stamp above this one.
+    Stamp {
+        /// The newest stamp seen.
+        above: Stamp,
+        /// What for.
+        why: Why,
+    },
+    /// Is done.
+    Done(Outcome),
+}
+
+/// What the client is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The write took effect.
+    Wrote,
+    /// The condition failed on this.
+    Refused(Option<OpIndex>),
+    /// The row holds this.
+    Found(Option<OpIndex>),
+    /// The objects, by key.
+    Listed(Vec<(Key, OpIndex)>),
+    /// The bucket is gone.
+    Dropped,
+    /// It may have taken effect, may yet, or never will.
+    Unknown,
+    /// There was no effect and there is no result.
+    Nothing,
+}
+
+/// An outcome together with what the checker wants to know about it.
+pub type Told = (Outcome, Evidence);
+
+/// The stamp of the version that an outcome is about, and whether something is wrong with it on the face of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Evidence {
+    /// The version's stamp.
+    At(Stamp),
+    /// The outcome is about no version of one row.
+    None,
+    /// A value without its body was returned to somebody who asked for all of it.
+    Bodiless,
+}
+
+/// An operation in flight at its coordinator.
+pub trait Coordinator: Debug + Send + Sync {
+    /// Begins, with a fresh stamp.
+    fn start(&mut self, stamp: Stamp) -> Move;
+    /// Goes on after [`Move::Stamp`].
+    fn stamped(&mut self, stamp: Stamp) -> Move;
+    /// An answer to the request of `round`.
+    fn on_answer(&mut self, round: u32, from: NodeId, answer: Answer) -> Move;
+    /// Goes on without those who did not answer, where that is possible.
+    fn on_patience(&mut self) -> Move;
+    /// Gives up.
+    fn on_deadline(&self) -> Told;
+    /// The evidence for the outcome that the last move told.
+    fn evidence(&self) -> Evidence;
+    /// A copy.
+    fn fork(&self) -> Box<dyn Coordinator>;
+    /// Adds everything that the future depends on to a hash.
+    fn digest(&self, hasher: &mut dyn Hasher);
+    /// Is it the same as `other`?
+    fn equals(&self, other: &dyn Coordinator) -> bool;
+    /// For `equals`.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Turns the outcome of an attempt into what the client is told.
+pub trait Tell<O>: Clone + Debug + PartialEq + Eq + Hash + Send + Sync + 'static {
+    /// Says it.
+    fn tell(&self, outcome: O) -> Told;
+}
+
+/// One attempt on one row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OnRow<A, T> {
+    key: Key,
+    attempt: A,
+    teller: T,
+    evidence: Evidence,
+}
+
+impl<A, T> OnRow<A, T> {
+    /// The attempt on the row `key`.
+    pub fn new(key: Key, attempt: A, teller: T) -> Self {
+        OnRow {
+            key,
+            attempt,
+            teller,
+            evidence: Evidence::None,
+        }
+    }
+
+    fn moved<O>(&mut self, step: Step<Cargo, O>) -> Move
+    where
+        T: Tell<O>,
+    {
+        match step {
+            Step::Wait => Move::Wait,
+            Step::Ask(ask) => asking(self.key, ask),
+            Step::Again { above } => Move::Stamp {
+                above,
+                why: Why::Competing,
+            },
+            Step::Done(outcome) => {
+                let (outcome, evidence) = self.teller.tell(outcome);
+                self.evidence = evidence;
+                Move::Done(outcome)
+            }
+        }
+    }
+}
+
+/// An attempt's request, as one about the row `key`.
+pub fn asking(key: Key, ask: Ask<Cargo>) -> Move {
+    Move::Ask {
+        round: ask.round,
+        audience: ask.audience,
+        call: Call::Row(key, ask.request),
+    }
+}
+
+impl<A, T> Coordinator for OnRow<A, T>
+where
+    A: Attempt<Cargo> + Clone + Debug + PartialEq + Eq + Hash + Send + Sync + 'static,
+    T: Tell<A::Outcome>,
+{
+    fn start(&mut self, stamp: Stamp) -> Move {
+        let step = self.attempt.start(stamp);
+        self.moved(step)
+    }
+
+    fn stamped(&mut self, stamp: Stamp) -> Move {
+        let step = self.attempt.again(stamp);
+        self.moved(step)
+    }
+
+    fn on_answer(&mut self, round: u32, from: NodeId, answer: Answer) -> Move {
+        match answer {
+            Answer::Row(reply) => {
+                let step = self.attempt.on_reply(round, from, reply);
+                self.moved(step)
+            }
+            Answer::Scanned(_) => Move::Wait,
+        }
+    }
+
+    fn on_patience(&mut self) -> Move {
+        let step = self.attempt.on_patience();
+        self.moved(step)
+    }
+
+    fn on_deadline(&self) -> Told {
+        self.teller.tell(self.attempt.on_deadline())
+    }
+
+    fn evidence(&self) -> Evidence {
+        self.evidence
+    }
+
+    fn fork(&self) -> Box<dyn Coordinator> {
+        Box::new(self.clone())
+    }
+
+    fn digest(&self, mut hasher: &mut dyn Hasher) {
+        self.hash(&mut hasher);
+    }
+
+    fn equals(&self, other: &dyn Coordinator) -> bool {
+        other.as_any().downcast_ref() == Some(self)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

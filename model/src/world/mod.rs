@@ -1,0 +1,332 @@
+//! Worlds: replicas, coordinators, clients and faults around the rules of the specification.
+//!
+//! A world is a [`stateright::Model`] over the running code: a replica answers with `serve_row`, a coordinator is one of
+//! the attempts. Nothing of the protocol is written again here. Four reductions keep the state spaces small:
+//!
+//! - *Fusion.* A replica handles a request and its coordinator hears the answer in one action. Hearing touches the
+//!   coordinator alone, so it may be moved to the moment of the answer; what its client does later is only more
+//!   constrained by it. "Handled, answer lost" and "handled late, nobody listens" stay actions. [`Fusion::Apart`] does
+//!   without, for comparison.
+//! - *Late starts.* An operation begins with its first message handled, and a client is answered at the first moment
+//!   possible: both give the strictest order in real time.
+//! - *Purge.* A message that would be refused now is refused for ever, for promises and ballots only rise; it is
+//!   dropped. A message never delivered is a message lost.
+//! - *Symmetry.* Replicas are alike: their columns are kept sorted. An attempt knows replicas only by the answers of its
+//!   current round, which are kept in the columns and told to it anew. Not where one replica is asked alone.
+
+mod act;
+mod show;
+mod state;
+
+use std::sync::Arc;
+
+use stateright::{Model, Property};
+use trellis_spec::layout::{Admitted, Knowledge, Member, Partition, initial};
+use trellis_spec::quorum::{NodeId, ReplicaSets};
+use trellis_spec::register::WriteMode;
+
+pub use act::Action;
+pub use show::Names;
+pub use state::{Column, Op, Progress, Slot, State, Verdict};
+
+use crate::rules::{Protocol, sound};
+use crate::script::Script;
+use crate::value::Body;
+
+/// In which order the clocks of coordinators stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clocks {
+    /// As the operations are written: a later one has a later clock.
+    InOrder,
+    /// In every order.
+    AnyOrder,
+}
+
+/// Which stamp an attempt gets that tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restamp {
+    /// Just above what it met, at once.
+    Close,
+    /// Just above what it met, or above every stamp in the world, at any later moment.
+    CloseOrFar,
+}
+
+/// Are handling a request and hearing the answer one action?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fusion {
+    /// Yes.
+    Fused,
+    /// No.
+    Apart,
+}
+
+/// May a request whose answer was lost be sent again?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resend {
+    /// No.
+    Never,
+    /// Yes.
+    Allowed,
+}
+
+/// When a replica's changes are durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disks {
+    /// At once.
+    Immediate,
+    /// With the next flush; replicas crash so often and lose what was not flushed. Answers wait for the flush.
+    Grouped {
+        /// How often a replica may crash.
+        crashes: u8,
+    },
+    /// The same, but the answer to a read does not wait.
+    Dirty {
+        /// How often a replica may crash.
+        crashes: u8,
+    },
+}
+
+/// Do replicas repair each other's rows?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entropy {
+    /// No.
+    Off,
+    /// By writing back what they hold, with the guard of every write-back.
+    Guarded,
+    /// By joining rows whatever was promised.
+    Raw,
+}
+
+/// Is a stamp used again after a coordinator crashed?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamps {
+    /// Never.
+    Unique,
+    /// The next operation of the same client gets the same stamps.
+    Reused,
+}
+
+/// What histories are measured against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// The exact specification of [`crate::history`].
+    History,
+    /// Stamps: what starts after a write was answered is about no older version.
+    AfterWrites,
+    /// Stamps: what starts after a read was answered is about no older version.
+    AfterReads,
+}
+
+/// May clients give up on operations?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadlines {
+    /// Only where the client does something else afterwards.
+    BeforeNext,
+    /// Never.
+    Never,
+}
+
+/// One configuration of a model.
+#[derive(Clone)]
+pub struct World {
+    /// The rules.
+    pub protocol: &'static dyn Protocol,
+    /// What clients do.
+    pub script: Script,
+    /// How many replicas there are.
+    pub replicas: u8,
+    /// How many of them never answer.
+    pub dead: u8,
+    /// What unconditional writes do when they meet something newer.
+    pub mode: WriteMode,
+    /// How often an operation may get another stamp.
+    pub retries: u8,
+    /// The order of clocks.
+    pub clocks: Clocks,
+    /// The stamps of retries.
+    pub restamp: Restamp,
+    /// Actions apart or fused.
+    pub fusion: Fusion,
+    /// Repeated requests.
+    pub resend: Resend,
+    /// When changes are durable.
+    pub disks: Disks,
+    /// Repair between replicas.
+    pub entropy: Entropy,
+    /// Are stamps unique?
+    pub stamps: Stamps,
+    /// What is checked.
+    pub witness: Witness,
+    /// May clients give up?
+    pub deadlines: Deadlines,
+    /// Bodies of objects.
+    pub body: Body,
+    /// Rows in one answer to a scan.
+    pub page_limit: usize,
+    /// Are columns sorted?
+    pub sorted: bool,
+    /// Checked besides the specification.
+    pub claims: Vec<Property<World>>,
+    admitted: Admitted,
+    sets: ReplicaSets,
+}
+
+impl World {
+    /// Sound rules, and the simplest of everything else.
+    pub fn new(script: Script, replicas: u8) -> Self {
+        let (admitted, sets) = layout(replicas);
+        World {
+            protocol: sound(),
+            script,
+            replicas,
+            dead: 0,
+            mode: WriteMode::Available,
+            retries: 1,
+            clocks: Clocks::AnyOrder,
+            restamp: Restamp::Close,
+            fusion: Fusion::Fused,
+            resend: Resend::Never,
+            disks: Disks::Immediate,
+            entropy: Entropy::Off,
+            stamps: Stamps::Unique,
+            witness: Witness::History,
+            deadlines: Deadlines::BeforeNext,
+            body: Body::Absent,
+            page_limit: usize::MAX,
+            sorted: true,
+            claims: Vec::new(),
+            admitted,
+            sets,
+        }
+    }
+
+    /// The replicas' names, column by column of an unsorted state.
+    pub(crate) fn node(column: usize) -> NodeId {
+        NodeId(column as u64 + 1)
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        usize::from(self.script.keys()) + if self.script.has_gate() { 2 } else { 0 }
+    }
+
+    fn initial(&self, clocks: &[u64]) -> State {
+        let ops = clocks.iter().map(|clock| Op {
+            clock: *clock,
+            progress: Progress::Waiting,
+        });
+        let column = |index| {
+            Arc::new(Column::new(
+                self.rows(),
+                self.script.deeds.len(),
+                index < self.dead,
+                self.disks,
+            ))
+        };
+        let mut state = State {
+            columns: (0..self.replicas).map(column).collect(),
+            ops: ops.collect(),
+            answered: trellis_spec::stamp::Stamp::ZERO,
+            crashes: 0,
+            verdict: Verdict::Fine,
+        };
+        self.make_ready(&mut state);
+        self.tidy(&mut state);
+        state
+    }
+}
+
+/// The real door is passed once: in one layout it answers the same for every request.
+fn layout(replicas: u8) -> (Admitted, ReplicaSets) {
+    let member = |index: u8| Member {
+        id: World::node(usize::from(index)),
+        key: [index; 32],
+        disk: [index; 16],
+        zone: index.to_string(),
+        capacity_bytes: 1,
+    };
+    let layout = initial((0..replicas).map(member).collect(), replicas, 1).expect("as many members as copies");
+    let knowledge = Knowledge::of(layout);
+    let view = knowledge.view(Partition(0));
+    let admitted = knowledge
+        .admit(World::node(0), Partition(0), view)
+        .expect("a member is admitted under its own view");
+    (admitted, knowledge.replica_sets(Partition(0), view))
+}
+
+impl Model for World {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let stamped = self.script.deeds.iter().filter(|deed| deed.kind.is_stamped()).count();
+        let orders = match self.clocks {
+            Clocks::InOrder => vec![(0..stamped).collect()],
+            Clocks::AnyOrder => permutations(stamped),
+        };
+        orders
+            .iter()
+            .map(|order| self.initial(&self.clocks_of(order)))
+            .collect()
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.possible(state, actions);
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        self.apply(&mut state, action);
+        self.tidy(&mut state);
+        Some(state)
+    }
+
+    fn format_action(&self, action: &Action) -> String {
+        format!("{action:?}")
+    }
+
+    fn format_step(&self, last: &State, action: Action) -> Option<String> {
+        Some(self.narrate(last, action, &Names::plain(self.replicas)))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::always("the specification holds", |_, state: &State| {
+                state.verdict == Verdict::Fine
+            }),
+            Property::sometimes("everything was answered", |_, state: &State| state.is_over()),
+        ];
+        properties.extend(self.claims.iter().cloned());
+        properties
+    }
+}
+
+impl World {
+    /// Clocks stand far enough apart for every retry to fit between two of them.
+    fn clocks_of(&self, order: &[usize]) -> Vec<u64> {
+        const GAP: u64 = 100;
+        let mut order = order.iter();
+        let mut rank = || order.next().map_or(0, |rank| (*rank as u64 + 1) * GAP);
+        self.script
+            .deeds
+            .iter()
+            .map(|deed| if deed.kind.is_stamped() { rank() } else { 0 })
+            .collect()
+    }
+}
+
+fn permutations(count: usize) -> Vec<Vec<usize>> {
+    if count == 0 {
+        return vec![Vec::new()];
+    }
+    let insert = |shorter: Vec<usize>| {
+        (0..count).map(move |place| {
+            let mut longer = shorter.clone();
+            longer.insert(place, count - 1);
+            longer
+        })
+    };
+    permutations(count - 1).into_iter().flat_map(insert).collect()
+}
+
+/// Shared by states, for an attempt changes seldom.
+pub(crate) type Shared = Arc<dyn crate::coordinator::Coordinator>;
