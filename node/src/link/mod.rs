@@ -27,11 +27,8 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-<<<<<<< HEAD
-use std::time::Duration;
-=======
 use std::fmt;
->>>>>>> link
+use std::time::Duration;
 
 use bytes::Bytes;
 

@@ -13,9 +13,9 @@ use trellis_spec::peer::Peer;
 use super::{ClusterStore, SecretWrapping};
 use crate::cluster::{Coordinator, Limits, Replica, ReplicaService};
 use crate::env::Boxed;
-use crate::env::simulated::{Simulation, SimulatedNode};
-use crate::link::simulated::{Faults, SimulatedNetwork};
+use crate::env::simulated::{SimulatedNode, Simulation};
 use crate::link::PeerId;
+use crate::link::simulated::{Faults, SimulatedNetwork};
 use crate::storage::{Blocks, BlocksError, Flush, MemoryDisk, MemoryRows};
 
 #[derive(Default)]
@@ -37,20 +37,38 @@ impl Blocks for MapBlocks {
 fn member(number: u8) -> Member {
     let (key, disk) = ([number; 32], [number; 16]);
     let zone = format!("zone-{number}");
-    Member { id: Member::derive_id(&key, &disk), key, disk, zone, capacity_bytes: 1 << 40 }
+    Member {
+        id: Member::derive_id(&key, &disk),
+        key,
+        disk,
+        zone,
+        capacity_bytes: 1 << 40,
+    }
 }
 
 fn start(network: &SimulatedNetwork, node: &SimulatedNode, layout: &Layout, member: &Member) -> ClusterStore {
     let env = node.env();
-    let flush = Flush::After { least: Duration::from_micros(100), most: Duration::from_millis(3) };
+    let flush = Flush::After {
+        least: Duration::from_micros(100),
+        most: Duration::from_millis(3),
+    };
     let (rows, _) = MemoryRows::open(&MemoryDisk::new(), env.clone(), flush).unwrap();
-    let peer = Peer { me: member.id, knowledge: Knowledge::of(layout.clone()) };
-    let limits = Limits { block_bytes: 1 << 18, ..Limits::default() };
+    let peer = Peer {
+        me: member.id,
+        knowledge: Knowledge::of(layout.clone()),
+    };
+    let limits = Limits {
+        block_bytes: 1 << 18,
+        ..Limits::default()
+    };
     let blocks = Arc::new(MapBlocks::default());
     let replica = Arc::new(Replica::new(env.clone(), peer, Arc::new(rows), blocks, limits.clone()));
     let service = Arc::new(ReplicaService::new(replica.clone()));
     let network = network.attach(node, PeerId(member.key), service);
-    ClusterStore::new(Arc::new(Coordinator::new(env, limits, replica, network)), SecretWrapping::new(&[7; 32]))
+    ClusterStore::new(
+        Arc::new(Coordinator::new(env, limits, replica, network)),
+        SecretWrapping::new(&[7; 32]),
+    )
 }
 
 #[test]
@@ -61,8 +79,11 @@ fn three_nodes_pass_the_conformance_suite() {
         let layout = initial(members.clone(), 3, 16).unwrap();
         let names = ["one", "two", "three"];
         let nodes: Vec<SimulatedNode> = names.into_iter().map(|name| simulation.node(name)).collect();
-        let stores: Vec<ClusterStore> =
-            nodes.iter().zip(&members).map(|(node, member)| start(&network, node, &layout, member)).collect();
+        let stores: Vec<ClusterStore> = nodes
+            .iter()
+            .zip(&members)
+            .map(|(node, member)| start(&network, node, &layout, member))
+            .collect();
         run_all(&stores[0], &AccessKey("caller".to_owned())).await
     });
     assert_eq!(violations, vec![]);

@@ -241,6 +241,11 @@ impl Network for Endpoint {
             network.call((me, to), lane, message).await
         })
     }
+
+    fn round_trip(&self, to: PeerId) -> Option<Duration> {
+        let distance = self.network.state(|state| state.distances.get(&(self.me, to)).copied());
+        distance.map(|one_way| one_way * 2)
+    }
 }
 
 impl SimulatedNetwork {
