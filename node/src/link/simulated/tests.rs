@@ -216,7 +216,7 @@ fn a_crashed_peer_is_away_until_it_is_attached_again() {
         let call = a.call(B, Lane::Control, request(1));
         b.crash_after_polls(0);
         assert_eq!(call.await, Err(LinkError::Lost));
-        assert_eq!(diary.served(), []);
+        assert!(diary.served().is_empty());
         assert_eq!(a.call(B, Lane::Control, request(2)).await, Err(LinkError::NotConnected));
         let reborn = b.restart();
         assert_eq!(a.call(B, Lane::Control, request(3)).await, Err(LinkError::NotConnected));
