@@ -1,8 +1,19 @@
+<<<<<<< HEAD
 //! Blocks.
+=======
+//! The block store of one node: immutable blocks named by their content.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Digest};
+>>>>>>> storage
 use bytes::Bytes;
 
 use crate::env::Boxed;
 
+<<<<<<< HEAD
 /// x
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("x")]
@@ -23,4 +34,156 @@ pub trait Blocks: Send + Sync {
     fn get(&self, name: [u8; 32]) -> Boxed<'_, Result<Option<Bytes>, BlocksError>>;
     /// x
     fn has(&self, name: [u8; 32]) -> Boxed<'_, Result<bool, BlocksError>>;
+=======
+/// The largest block.
+pub const BLOCK_MAX_BYTES: usize = 4 << 20;
+
+/// The BLAKE2b-256 of a block's data.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct BlockName(pub [u8; 32]);
+
+impl BlockName {
+    /// The name of these data.
+    pub fn of(data: &[u8]) -> Self {
+        Self(Blake2b::<U32>::digest(data).into())
+    }
+
+    /// The name that `text` writes out in 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut name = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        for (byte, at) in name.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+        }
+        Some(Self(name))
+    }
+}
+
+impl fmt::Display for BlockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for BlockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Data and their name. Each node makes sure once that they belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    name: BlockName,
+    data: Bytes,
+    named_by: NamedBy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NamedBy {
+    This,
+    AnotherNode,
+}
+
+impl Block {
+    /// The block with these data; computes the name.
+    pub fn named(data: Bytes) -> Self {
+        Self {
+            name: BlockName::of(&data),
+            data,
+            named_by: NamedBy::This,
+        }
+    }
+
+    /// A block that somebody else named; [`Blocks::put`] checks it.
+    pub fn received(name: BlockName, data: Bytes) -> Self {
+        Self {
+            name,
+            data,
+            named_by: NamedBy::AnotherNode,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> BlockName {
+        self.name
+    }
+
+    /// Its data.
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// Makes sure that it may be stored.
+    pub(super) fn check(&self) -> Result<(), BlocksError> {
+        if self.data.len() > BLOCK_MAX_BYTES {
+            return Err(BlocksError::TooLarge { bytes: self.data.len() });
+        }
+        if self.named_by == NamedBy::AnotherNode && BlockName::of(&self.data) != self.name {
+            return Err(BlocksError::Mismatch { name: self.name });
+        }
+        Ok(())
+    }
+}
+
+/// Why a block was not stored or not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlocksError {
+    /// The data received are not those that the name says; nothing was stored. The sender or the way is at fault.
+    #[error("the data received are not block {name}")]
+    Mismatch {
+        /// The name received.
+        name: BlockName,
+    },
+    /// What is on disk is not what was written. It was put aside and never served; the block is missing from now on.
+    #[error("block {name} is damaged on disk; what was found is kept as {kept}")]
+    Damaged {
+        /// The block.
+        name: BlockName,
+        /// Where an operator can look at it.
+        kept: PathBuf,
+    },
+    /// Larger than [`BLOCK_MAX_BYTES`]; nothing was stored.
+    #[error("a block of {bytes} bytes is over the limit of {BLOCK_MAX_BYTES}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The disk is full beyond the reserve; nothing was stored, reads go on.
+    #[error(
+        "the disk that holds {folder} has less than {min_free_bytes} bytes free; free some space, or lower min_free_bytes"
+    )]
+    Full {
+        /// The blocks' folder.
+        folder: PathBuf,
+        /// The reserve that is kept.
+        min_free_bytes: u64,
+    },
+    /// A write failed, now or earlier. Nothing more is stored or removed until a restart; reads go on.
+    #[error("the block store is closed for writing: {0}")]
+    Closed(String),
+    /// The operating system could not read; nothing was changed.
+    #[error("a block could not be read: {0}")]
+    Unreadable(String),
+}
+
+/// Immutable blocks, named by their content. Every read is checked against the name.
+pub trait Blocks: Send + Sync {
+    /// Names data, away from the network's threads.
+    fn name(&self, data: Bytes) -> Boxed<'_, Result<Block, BlocksError>>;
+    /// Stores the block; it is on disk when this returns. Storing it again does no harm.
+    fn put(&self, block: Block) -> Boxed<'_, Result<(), BlocksError>>;
+    /// The block's data, or nothing when it is not here.
+    fn get(&self, name: BlockName) -> Boxed<'_, Result<Option<Bytes>, BlocksError>>;
+    /// Whether it is here; that it can be read is known only after reading it.
+    fn has(&self, name: BlockName) -> Boxed<'_, Result<bool, BlocksError>>;
+    /// Removes the block; it stays away when this returns. Removing what is not here does no harm.
+    fn remove(&self, name: BlockName) -> Boxed<'_, Result<(), BlocksError>>;
+    /// The first `limit` names after `after`, in order.
+    fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<Vec<BlockName>, BlocksError>>;
+    /// Bytes that may be stored before puts are refused.
+    fn free_bytes(&self) -> Boxed<'_, Result<u64, BlocksError>>;
+>>>>>>> storage
 }

@@ -145,7 +145,13 @@ fn a_second_process_is_refused_and_told_which_folder() {
 
 #[test]
 fn a_damaged_log_is_refused_and_named() {
-    let (mut subject, _) = filled(small());
+    let (mut subject, _) = filled(RowsConfig {
+        segment_bytes: 1 << 24,
+        waste_bytes: 1 << 30,
+        ..small()
+    });
+    // One more commit, which proves that those before it were on disk.
+    subject.flush();
     subject.kill();
     let log = subject.path().join("rows/log");
     let mut names: Vec<PathBuf> = fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();

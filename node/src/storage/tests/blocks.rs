@@ -1,0 +1,444 @@
+//! What every block store owes, and what only files have to fear.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::sim_disk::{LOSSES, Loss, SimDisk};
+use super::{Seeded, block_on, env};
+use crate::storage::block_folder::BlockFolder;
+use crate::storage::{
+    BLOCK_MAX_BYTES, Block, BlockFiles, BlockName, Blocks, BlocksError, DataFolder, Files, MemoryBlockDisk,
+    MemoryBlocks,
+};
+
+/// A block store and a way to make it rot.
+trait Subject {
+    fn blocks(&self) -> &dyn Blocks;
+    fn rot(&self, name: BlockName);
+    fn crash(&mut self);
+}
+
+struct Twin(MemoryBlockDisk, MemoryBlocks);
+
+impl Twin {
+    fn new() -> Self {
+        let disk = MemoryBlockDisk::new();
+        let blocks = MemoryBlocks::open(&disk, env(), Duration::ZERO);
+        Self(disk, blocks)
+    }
+}
+
+impl Subject for Twin {
+    fn blocks(&self) -> &dyn Blocks {
+        &self.1
+    }
+
+    fn rot(&self, name: BlockName) {
+        assert!(self.0.rot(name));
+    }
+
+    fn crash(&mut self) {
+        self.1 = MemoryBlocks::open(&self.0, env(), Duration::ZERO);
+    }
+}
+
+struct OnDisk {
+    home: TempDir,
+    open: Option<(DataFolder, BlockFiles)>,
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        let mut subject = Self {
+            home: tempfile::tempdir().unwrap(),
+            open: None,
+        };
+        subject.crash();
+        subject
+    }
+
+    fn path(&self, name: BlockName) -> std::path::PathBuf {
+        let text = name.to_string();
+        self.home
+            .path()
+            .join("blocks")
+            .join(&text[..2])
+            .join(&text[2..3])
+            .join(text)
+    }
+}
+
+impl Subject for OnDisk {
+    fn blocks(&self) -> &dyn Blocks {
+        &self.open.as_ref().unwrap().1
+    }
+
+    fn rot(&self, name: BlockName) {
+        let mut data = fs::read(self.path(name)).unwrap();
+        match data.first_mut() {
+            Some(byte) => *byte ^= 1,
+            None => data.push(1),
+        }
+        fs::write(self.path(name), data).unwrap();
+    }
+
+    fn crash(&mut self) {
+        self.open = None;
+        let folder = DataFolder::open(self.home.path()).unwrap();
+        let blocks = BlockFiles::open(&folder, 0).unwrap();
+        self.open = Some((folder, blocks));
+    }
+}
+
+fn every_subject(suite: impl Fn(&mut dyn Subject)) {
+    suite(&mut Twin::new());
+    suite(&mut OnDisk::new());
+}
+
+fn block(number: u64) -> Block {
+    Block::named(Bytes::from(format!("block {number}").repeat(1 + number as usize % 90)))
+}
+
+#[test]
+fn names_are_blake2b_256() {
+    // `printf abc | b2sum -l 256`
+    let name = "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319";
+    assert_eq!(BlockName::of(b"abc").to_string(), name);
+    assert_eq!(BlockName::parse(name), Some(BlockName::of(b"abc")));
+    for wrong in [&name[1..], &name.to_uppercase(), &format!("{}+1", &name[2..]), "é"] {
+        assert_eq!(BlockName::parse(wrong), None);
+    }
+}
+
+#[test]
+fn a_block_stored_is_found_after_a_crash_and_stays_away_when_removed() {
+    every_subject(|subject| {
+        let (one, two) = (block(1), block(2));
+        block_on(async {
+            assert_eq!(subject.blocks().get(one.name()).await, Ok(None));
+            assert_eq!(subject.blocks().remove(one.name()).await, Ok(()));
+            subject.blocks().put(one.clone()).await.unwrap();
+            subject.blocks().put(one.clone()).await.unwrap();
+            subject
+                .blocks()
+                .put(Block::received(two.name(), two.data().clone()))
+                .await
+                .unwrap();
+            assert_eq!(subject.blocks().name(two.data().clone()).await.unwrap(), two);
+        });
+        subject.crash();
+        block_on(async {
+            assert_eq!(
+                subject.blocks().get(one.name()).await.unwrap().as_ref(),
+                Some(one.data())
+            );
+            assert_eq!(subject.blocks().has(two.name()).await, Ok(true));
+            subject.blocks().remove(two.name()).await.unwrap();
+        });
+        subject.crash();
+        block_on(async {
+            assert_eq!(subject.blocks().has(one.name()).await, Ok(true));
+            assert_eq!(subject.blocks().get(two.name()).await, Ok(None));
+            assert!(subject.blocks().free_bytes().await.unwrap() > 0);
+        });
+    });
+}
+
+#[test]
+fn blocks_of_every_size_and_none_larger() {
+    every_subject(|subject| {
+        block_on(async {
+            for size in [0, 1, 65_536, BLOCK_MAX_BYTES] {
+                let block = Block::named(vec![3; size].into());
+                subject.blocks().put(block.clone()).await.unwrap();
+                assert_eq!(
+                    subject.blocks().get(block.name()).await.unwrap().as_ref(),
+                    Some(block.data())
+                );
+            }
+            let large = Block::named(vec![3; BLOCK_MAX_BYTES + 1].into());
+            let bytes = BLOCK_MAX_BYTES + 1;
+            assert_eq!(subject.blocks().put(large).await, Err(BlocksError::TooLarge { bytes }));
+        });
+    });
+}
+
+#[test]
+fn data_that_are_not_what_their_name_says_are_not_stored() {
+    every_subject(|subject| {
+        let name = block(1).name();
+        block_on(async {
+            let wrong = Block::received(name, Bytes::from_static(b"something else"));
+            assert_eq!(subject.blocks().put(wrong).await, Err(BlocksError::Mismatch { name }));
+            assert_eq!(subject.blocks().has(name).await, Ok(false));
+        });
+    });
+}
+
+#[test]
+fn a_rotten_block_is_put_aside_and_can_be_stored_again() {
+    every_subject(|subject| {
+        for round in 0..2 {
+            for block in [block(1), Block::named(Bytes::new())] {
+                block_on(subject.blocks().put(block.clone())).unwrap();
+                subject.rot(block.name());
+                if round == 1 {
+                    subject.crash();
+                }
+                block_on(async {
+                    let found = subject.blocks().get(block.name()).await;
+                    assert!(matches!(found, Err(BlocksError::Damaged { name, .. }) if name == block.name()));
+                    assert_eq!(subject.blocks().get(block.name()).await, Ok(None));
+                    subject.blocks().put(block.clone()).await.unwrap();
+                    assert_eq!(
+                        subject.blocks().get(block.name()).await.unwrap().as_ref(),
+                        Some(block.data())
+                    );
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn lists_are_pages_in_order() {
+    every_subject(|subject| {
+        let mut names: Vec<BlockName> = (0..60).map(|number| block(number).name()).collect();
+        names.sort();
+        block_on(async {
+            for number in 0..60 {
+                subject.blocks().put(block(number)).await.unwrap();
+            }
+            let mut listed = Vec::new();
+            loop {
+                let page = subject.blocks().list(listed.last().copied(), 7).await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                listed.extend(page);
+            }
+            assert_eq!(listed, names);
+        });
+    });
+}
+
+#[test]
+fn many_puts_at_once_are_all_stored() {
+    every_subject(|subject| {
+        block_on(async {
+            let mut puts: Vec<_> = (0..200)
+                .map(|number| subject.blocks().put(block(number % 150)))
+                .collect();
+            // Polled together, so that they meet in the pool.
+            std::future::poll_fn(|context| {
+                puts.retain_mut(|put| match put.as_mut().poll(context) {
+                    std::task::Poll::Ready(done) => done.map(|()| false).unwrap(),
+                    std::task::Poll::Pending => true,
+                });
+                if puts.is_empty() {
+                    std::task::Poll::Ready(())
+                } else {
+                    std::task::Poll::Pending
+                }
+            })
+            .await;
+        });
+        subject.crash();
+        for number in 0..150 {
+            let block = block(number);
+            assert_eq!(
+                block_on(subject.blocks().get(block.name())).unwrap().as_ref(),
+                Some(block.data())
+            );
+        }
+    });
+}
+
+#[test]
+fn what_a_crash_left_half_written_is_removed() {
+    let mut subject = OnDisk::new();
+    let left = subject.home.path().join("blocks/incoming/half");
+    fs::write(&left, b"half").unwrap();
+    subject.crash();
+    assert!(!left.exists());
+    let cut = block(1);
+    block_on(subject.blocks().put(cut.clone())).unwrap();
+    fs::write(subject.path(cut.name()), b"cut").unwrap();
+    block_on(subject.blocks().put(cut.clone())).unwrap();
+    assert_eq!(
+        block_on(subject.blocks().get(cut.name())).unwrap().as_ref(),
+        Some(cut.data()),
+        "cut files are replaced"
+    );
+}
+
+fn open_folder(disk: &SimDisk, min_free_bytes: u64) -> BlockFolder {
+    BlockFolder::open(Arc::new(disk.clone()), Path::new("/"), min_free_bytes).unwrap()
+}
+
+#[test]
+fn the_power_may_go_at_every_step() {
+    let disk = SimDisk::new();
+    let folder = open_folder(&disk, 0);
+    let random = Seeded::new(1);
+    // For each block: at which step it was answered as stored, or as removed.
+    let mut answers: BTreeMap<BlockName, Vec<(usize, bool)>> = BTreeMap::new();
+    let mut begun: BTreeMap<BlockName, Vec<usize>> = BTreeMap::new();
+    for _ in 0..60 {
+        let block = block(random.below(12) as u64);
+        let removes = random.below(3) == 0;
+        begun.entry(block.name()).or_default().push(disk.steps());
+        if removes {
+            folder.remove(block.name())
+        } else {
+            folder.put(&block)
+        }
+        .unwrap();
+        answers.entry(block.name()).or_default().push((disk.steps(), !removes));
+    }
+    for steps in 0..=disk.steps() {
+        let loss = LOSSES[steps % LOSSES.len()];
+        let left = open_folder(&disk.after_power_cut(steps, loss, steps as u64), 0);
+        for (name, answers) in &answers {
+            let found = left
+                .get(*name)
+                .unwrap_or_else(|error| panic!("{steps} steps, {loss:?}: {error}"));
+            let answered = answers.iter().rposition(|(at, _)| *at <= steps);
+            let busy = begun[name].iter().filter(|at| **at < steps).count() > answered.map_or(0, |at| at + 1);
+            if !busy {
+                let expected = answered.is_some_and(|at| answers[at].1);
+                assert_eq!(found.is_some(), expected, "{steps} steps, {loss:?}, {name}");
+            }
+        }
+        assert_eq!(
+            left.list(None, 100)
+                .unwrap()
+                .iter()
+                .filter(|name| !answers.contains_key(name))
+                .count(),
+            0
+        );
+    }
+}
+
+#[test]
+fn a_failed_write_closes_for_writing_and_reads_go_on() {
+    for fails_after in 0..5 {
+        let disk = SimDisk::new();
+        let folder = open_folder(&disk, 0);
+        folder.put(&block(1)).unwrap();
+        // In the same folder, so that the fault meets the put itself.
+        let sister = (2..)
+            .map(block)
+            .find(|sister| sister.name().0[0] == block(1).name().0[0])
+            .unwrap();
+        disk.fail_after(fails_after);
+        assert!(
+            matches!(folder.put(&sister), Err(BlocksError::Closed(_))),
+            "step {fails_after}"
+        );
+        assert!(matches!(folder.put(&block(1)), Err(BlocksError::Closed(_))));
+        assert!(matches!(folder.remove(block(1).name()), Err(BlocksError::Closed(_))));
+        assert_eq!(folder.get(block(1).name()).unwrap().as_ref(), Some(block(1).data()));
+        let after = open_folder(&disk.after_power_cut(disk.steps(), Loss::Everything, 1), 0);
+        assert!(after.has(block(1).name()).unwrap());
+        after.put(&sister).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_puts_and_nothing_else() {
+    let disk = SimDisk::new();
+    let folder = open_folder(&disk, 1000);
+    disk.set_capacity(5000);
+    folder.put(&block(1)).unwrap();
+    let refused = (2..100).find_map(|number| folder.put(&block(number)).err()).unwrap();
+    assert_eq!(
+        refused,
+        BlocksError::Full {
+            folder: "/".into(),
+            min_free_bytes: 1000
+        }
+    );
+    // Beyond the reserve, too: whoever else writes to the disk may take all of it.
+    disk.set_capacity(0);
+    let keen = open_folder(&disk, 0);
+    assert!(matches!(keen.put(&block(500)), Err(BlocksError::Full { .. })));
+    assert_eq!(disk.list(Path::new("/incoming")).unwrap(), [""; 0]);
+    assert_eq!(folder.get(block(1).name()).unwrap().as_ref(), Some(block(1).data()));
+    folder.remove(block(1).name()).unwrap();
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Put(u64),
+    Get(u64),
+    Remove(u64),
+    List(u64, usize),
+    Crash,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0..10u64).prop_map(Act::Put),
+        3 => (0..10u64).prop_map(Act::Get),
+        2 => (0..10u64).prop_map(Act::Remove),
+        2 => (0..10u64, 0..12usize).prop_map(|(after, limit)| Act::List(after, limit)),
+        1 => Just(Act::Crash),
+    ]
+}
+
+fn check(subject: &mut dyn Subject, acts: &[Act]) {
+    let mut model: BTreeMap<BlockName, Bytes> = BTreeMap::new();
+    for act in acts {
+        match *act {
+            Act::Put(number) => {
+                let block = block(number);
+                model.insert(block.name(), block.data().clone());
+                block_on(subject.blocks().put(block)).unwrap();
+            }
+            Act::Get(number) => {
+                let name = block(number).name();
+                assert_eq!(block_on(subject.blocks().get(name)).unwrap().as_ref(), model.get(&name));
+                assert_eq!(block_on(subject.blocks().has(name)).unwrap(), model.contains_key(&name));
+            }
+            Act::Remove(number) => {
+                let name = block(number).name();
+                model.remove(&name);
+                block_on(subject.blocks().remove(name)).unwrap();
+            }
+            Act::List(after, limit) => {
+                let after = block(after).name();
+                let expected: Vec<_> = model
+                    .keys()
+                    .filter(|name| **name > after)
+                    .take(limit)
+                    .copied()
+                    .collect();
+                assert_eq!(block_on(subject.blocks().list(Some(after), limit)).unwrap(), expected);
+            }
+            Act::Crash => subject.crash(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_twin_is_the_model(acts in prop::collection::vec(act(), 1..40)) {
+        check(&mut Twin::new(), &acts);
+    }
+
+    #[test]
+    fn the_files_are_the_model(acts in prop::collection::vec(act(), 1..25)) {
+        check(&mut OnDisk::new(), &acts);
+    }
+}
