@@ -19,6 +19,7 @@ mod operation;
 mod ops;
 mod serve;
 mod source;
+mod surface;
 mod uri;
 mod xml;
 
@@ -32,7 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::HOST;
+use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 
 use answer::{Answer, Content, ResponseBody, respond};
@@ -41,6 +42,7 @@ pub use clock::WallTime;
 use fault::{Code, Fault};
 pub use operation::{Handler, Operation, Scope, Support, TABLE};
 use source::Arrival;
+pub use surface::surface;
 use uri::{Query, Target};
 
 use crate::bucket::{AccessKey, Caller};
@@ -141,7 +143,7 @@ impl<S: ObjectStore> FrontDoor<S> {
         let request_id = self.door.request_id();
         let method = request.method().clone();
         let resource = request.uri().path().to_owned();
-        let result = if method == Method::GET && resource == HEALTH_PATH {
+        let result = if is_health(&request) {
             Ok(self.door.health().await)
         } else {
             self.door.answer(request).await
@@ -206,6 +208,12 @@ impl<S: ObjectStore> Door<S> {
             self.seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         )
     }
+}
+
+/// A signed request for this path is about a bucket of that name.
+fn is_health(request: &Request<Incoming>) -> bool {
+    let signed = request.headers().contains_key(AUTHORIZATION) || request.uri().query().is_some();
+    request.method() == Method::GET && request.uri().path() == HEALTH_PATH && !signed
 }
 
 impl<S> Clone for FrontDoor<S> {
