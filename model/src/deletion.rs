@@ -131,8 +131,7 @@ impl<R: Rules> DropBucket<R> {
         let emptiness = match step {
             PagesMove::Move(step) => return step,
             PagesMove::Overtaken => return Move::Done(Outcome::Nothing),
-            PagesMove::Gated => Emptiness::Live,
-            PagesMove::All(rows) if rows.values().any(|held| held.content.live().is_some()) => Emptiness::Live,
+            PagesMove::Live | PagesMove::Gated => Emptiness::Live,
             PagesMove::All(_) => Emptiness::Empty,
         };
         self.deletion = self.deletion.on_listed(emptiness);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 use trellis_spec::flaw::Rules;
+use trellis_spec::gate::Emptiness;
 use trellis_spec::listing::{Counted, Listing, ListingStep, Page};
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{Accepted, Attempt, Audience, Fetch, Read, ReadOutcome, Step};
@@ -42,6 +43,8 @@ pub enum PagesMove {
     Move(Move),
     /// All rows, tombstones included.
     All(BTreeMap<Key, Accepted<Cargo>>),
+    /// For a deletion: there is an object.
+    Live,
     /// A suspect is live and cannot be repaired, for the gate is closed.
     Gated,
     /// Another deletion took over.
@@ -84,7 +87,7 @@ impl<R: Rules> Pages<R> {
                 match listing.on_scanned(from, scanned) {
                     ListingStep::Wait => PagesMove::Move(Move::Wait),
                     ListingStep::Overtaken => PagesMove::Overtaken,
-                    ListingStep::Done(page) => self.repair(page),
+                    ListingStep::Done(page) => self.on_page(page),
                 }
             }
             (Phase::Repairing { read, base, .. }, Answer::Row(reply)) if round > *base => {
@@ -92,6 +95,14 @@ impl<R: Rules> Pages<R> {
                 self.read_on(step)
             }
             (Phase::Scanning(_) | Phase::Repairing { .. }, _) => PagesMove::Move(Move::Wait),
+        }
+    }
+
+    fn on_page(&mut self, page: Page<Key, Cargo>) -> PagesMove {
+        match (self.counted, page.emptiness::<R>()) {
+            (Counted::All, _) => self.repair(page),
+            (Counted::GateClosedUnder(_), Emptiness::Live) => PagesMove::Live,
+            (Counted::GateClosedUnder(_), Emptiness::Empty) => self.turn(page),
         }
     }
 
@@ -189,7 +200,7 @@ impl<R: Rules> List<R> {
 fn listed(step: PagesMove) -> Move {
     match step {
         PagesMove::Move(step) => step,
-        PagesMove::Gated | PagesMove::Overtaken => Move::Done(Outcome::Nothing),
+        PagesMove::Live | PagesMove::Gated | PagesMove::Overtaken => Move::Done(Outcome::Nothing),
         PagesMove::All(rows) => {
             let live = rows.iter().filter_map(|(key, held)| Some((*key, writer(Some(held))?)));
             Move::Done(Outcome::Listed(live.collect()))

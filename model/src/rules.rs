@@ -80,6 +80,7 @@ pub fn without(flaw: Flaw) -> &'static dyn Protocol {
         Flaw::ListingFromOne => run::<{ Flaw::ListingFromOne as u8 }>(),
         Flaw::GateUnchecked => run::<{ Flaw::GateUnchecked as u8 }>(),
         Flaw::ListBeforeGate => run::<{ Flaw::ListBeforeGate as u8 }>(),
+        Flaw::DeletionSkipsSuspects => run::<{ Flaw::DeletionSkipsSuspects as u8 }>(),
         Flaw::DeletionNotOwned => run::<{ Flaw::DeletionNotOwned as u8 }>(),
     }
 }

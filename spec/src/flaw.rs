@@ -53,6 +53,8 @@ pub enum Flaw {
     GateUnchecked,
     /// The listing before a bucket is deleted counts only answers of replicas whose gate is closed.
     ListBeforeGate,
+    /// A live row that some counted replica shows keeps a bucket from being deleted, on a majority or not.
+    DeletionSkipsSuspects,
     /// Two deletions of one bucket do not both decide.
     DeletionNotOwned,
 }

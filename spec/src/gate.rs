@@ -3,7 +3,7 @@
 //! Every shard of a bucket's index has a *gate* row in the partition of its objects. A replica looks at it in the very
 //! transaction that accepts an object, and refuses live values while it is closed. A deletion claims the bucket row by
 //! compare-and-swap, closes the gate at a majority, lists the bucket counting only answers of replicas whose gate *this*
-//! deletion closed, and decides by compare-and-swap on the bucket row. Any acknowledged object is on a majority, so one
+//! deletion closed (and nothing that others say later about what these show), and decides by compare-and-swap on the bucket row. Any acknowledged object is on a majority, so one
 //! of the replicas that are listed accepted it before its gate closed and shows it.
 //!
 //! A gate is written under the ballot of the bucket row's state that it follows. Ballots of that row rise with every
@@ -62,7 +62,8 @@ pub enum DeletionStep {
     Claim,
     /// Write the gate under this ballot, once: a replica that holds a newer one refuses.
     SetGate(GateState),
-    /// List the bucket for a live row, counting only answers whose gate was closed under this ballot.
+    /// List the bucket for a live row, counting only answers whose gate was closed under this ballot. Suspects are not
+    /// read again: [`Page::emptiness`](crate::listing::Page::emptiness) judges what was counted.
     List(Stamp),
     /// Compare-and-swap the bucket row from deleting in the name of this deletion to this.
     Decide(Fate),

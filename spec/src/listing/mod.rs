@@ -15,7 +15,7 @@ use core::marker::PhantomData;
 use serde::{Deserialize, Serialize};
 
 use crate::flaw::{Flaw, Rules};
-use crate::gate::GateState;
+use crate::gate::{Emptiness, GateState};
 use crate::quorum::{NodeId, ReplicaSets, Verdict, Vote};
 use crate::register::{Accepted, Value};
 use crate::stamp::Stamp;
@@ -123,6 +123,19 @@ impl<K: Ord + Clone, V: Value> Page<K, V> {
             Some(found) => self.rows.insert(key.clone(), found),
             None => self.rows.remove(key),
         };
+    }
+
+    /// What the page says to a deletion, which reads no suspect again: a live row counts, whoever shows it. The read
+    /// could be answered by replicas whose gate is still open, miss the row there, and one of them accept it right
+    /// after, which makes it a majority (found by checking).
+    pub fn emptiness<R: Rules>(&self) -> Emptiness {
+        let skipped = |key: &K| R::lacks(Flaw::DeletionSkipsSuspects) && self.suspects.contains(key);
+        let live = |(key, held): (&K, &Accepted<V>)| held.content.live().is_some() && !skipped(key);
+        if self.rows.iter().any(live) {
+            Emptiness::Live
+        } else {
+            Emptiness::Empty
+        }
     }
 
     /// The live rows, in key order. Meaningful once no suspect is left.

@@ -3,6 +3,7 @@ use alloc::vec::Vec;
 
 use super::*;
 use crate::flaw::Sound;
+use crate::gate::Emptiness;
 use crate::register::{Content, OpId};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +91,17 @@ fn a_live_row_under_somebodys_floor_is_a_suspect() {
         ..scanned(vec![], None)
     };
     assert_eq!(page(scanned(vec![(1, live(5, 1))], None), forgot).suspects, vec![1]);
+}
+
+#[test]
+fn a_deletion_counts_a_live_row_that_one_replica_shows() {
+    let seen = page(scanned(vec![(1, live(5, 1))], None), scanned(vec![], None));
+    assert_eq!(
+        (seen.suspects.as_slice(), seen.emptiness::<Sound>()),
+        (&[1][..], Emptiness::Live)
+    );
+    let deleted = page(scanned(vec![(1, live(5, 1))], None), scanned(vec![(1, dead(6))], None));
+    assert_eq!(deleted.emptiness::<Sound>(), Emptiness::Empty);
 }
 
 #[test]
