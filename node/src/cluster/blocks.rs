@@ -5,17 +5,18 @@
 
 use std::time::Duration;
 
-use blake2::{Blake2b, Digest, digest::consts::U32};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict, Vote};
-use trellis_spec::row::{Block, BlockName, BlockReference, Placement};
+use trellis_spec::row::{Block, BlockReference, Placement};
 
 use super::coordinator::{Coordinator, Place};
+use super::replica::Payload;
 use crate::env::Boxed;
 use crate::link::Lane;
+use crate::storage::Block as NamedBlock;
 
 /// Proof that a block and its reference are on a majority of disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +46,6 @@ impl StoredBlock {
     }
 }
 
-/// The name of a block's content.
-pub fn name_of(data: &[u8]) -> BlockName {
-    let mut hash = Blake2b::<U32>::new();
-    hash.update(data);
-    BlockName(hash.finalize().into())
-}
-
 type Voted = (NodeId, Answer);
 
 impl Coordinator {
@@ -66,19 +60,24 @@ impl Coordinator {
             .expect("the semaphore is never closed")
     }
 
+    /// Names data away from the network's threads, so that they can be stored.
+    pub(crate) async fn name_block(&self, data: Bytes) -> Result<NamedBlock, BlockError> {
+        self.replica.name_block(data).await.map_err(|_| BlockError::Unreached)
+    }
+
     /// Stores a block and its reference on a majority. `room` is kept until the last replica has answered.
     pub(crate) async fn store_block(
         &self,
         reference: BlockReference,
-        data: Bytes,
+        block: NamedBlock,
         room: OwnedSemaphorePermit,
     ) -> Result<StoredBlock, BlockError> {
-        let length = u32::try_from(data.len()).expect("blocks are at most a few MiB");
-        let block = Block {
+        let length = u32::try_from(block.data().len()).expect("blocks are at most a few MiB");
+        let stored = Block {
             name: reference.block,
             length,
         };
-        self.reach_majority(Call::StoreBlock(reference), block, data, room)
+        self.reach_majority(Call::StoreBlock(reference), stored, Some(block), room)
             .await
     }
 
@@ -89,7 +88,7 @@ impl Coordinator {
             length,
         };
         let room = self.block_room(0).await;
-        self.reach_majority(Call::ReferBlock(reference), block, Bytes::new(), room)
+        self.reach_majority(Call::ReferBlock(reference), block, None, room)
             .await
     }
 
@@ -97,7 +96,7 @@ impl Coordinator {
         &self,
         call: Call,
         block: Block,
-        data: Bytes,
+        named: Option<NamedBlock>,
         room: OwnedSemaphorePermit,
     ) -> Result<StoredBlock, BlockError> {
         let place = self.place(&Placement::Block(block.name));
@@ -108,10 +107,11 @@ impl Coordinator {
                 view: place.view,
                 call: call.clone(),
             };
-            let answered = self.call(node, Lane::Bulk, envelope, data.clone());
+            let payload = named.clone().map_or(Payload::Nothing, Payload::Named);
+            let answered = self.call(node, Lane::Bulk, envelope, payload);
             calls.push(Box::pin(async move { (node, answered.await.0) }));
         }
-        drop(data);
+        drop(named);
         let limit = Duration::from_millis(self.limits.block_deadline_ms);
         let mut collected = Collected {
             sets: place.sets,
@@ -159,7 +159,7 @@ impl Coordinator {
                     view: place.view,
                     call,
                 };
-                calls.push(self.call(node, Lane::Bulk, envelope, Bytes::new()));
+                calls.push(self.call(node, Lane::Bulk, envelope, Payload::Nothing));
             }
             let hedge = match next {
                 Some(_) => self.env.clock.sleep(Duration::from_millis(self.limits.hedge_ms)),

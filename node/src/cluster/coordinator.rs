@@ -20,7 +20,7 @@ use trellis_spec::row::{Address, Placement, Row, RowKey};
 use trellis_spec::stamp::{Incarnation, Issuer, Stamp};
 
 use super::limits::Limits;
-use super::replica::{Answered, Replica};
+use super::replica::{Answered, Payload, Replica};
 use super::turns::Turns;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
@@ -65,7 +65,7 @@ pub struct Coordinator {
     pub(crate) turns: Turns,
     /// Bytes of blocks that may be in memory, in KiB.
     pub(crate) block_memory: Arc<Semaphore>,
-    replica: Arc<Replica>,
+    pub(crate) replica: Arc<Replica>,
     network: Arc<dyn Network>,
     issuer: Mutex<Issuer>,
 }
@@ -192,17 +192,23 @@ impl Coordinator {
                 view: place.view,
                 call,
             };
-            let answered = self.call(node, Lane::Control, envelope, Bytes::new());
+            let answered = self.call(node, Lane::Control, envelope, Payload::Nothing);
             let round = ask.round;
             calls.push(Box::pin(async move { (round, node, answered.await.0) }));
         }
     }
 
     /// Calls one node until it answers. The caller drops the future when it has waited long enough.
-    pub(crate) fn call(&self, node: NodeId, lane: Lane, envelope: Envelope, body: Bytes) -> Boxed<'static, Answered> {
+    pub(crate) fn call(
+        &self,
+        node: NodeId,
+        lane: Lane,
+        envelope: Envelope,
+        payload: Payload,
+    ) -> Boxed<'static, Answered> {
         if node == self.me() {
             let replica = self.replica.clone();
-            return Box::pin(async move { replica.answer(envelope, body).await });
+            return Box::pin(async move { replica.answer(envelope, payload).await });
         }
         let Some(peer) = self.peer_of(node) else {
             return Box::pin(std::future::ready((Answer::Failed, Bytes::new())));
@@ -211,7 +217,7 @@ impl Coordinator {
         let pause = Duration::from_millis(self.limits.resend_pause_ms);
         let message = Message {
             head: encode(&envelope),
-            body,
+            body: payload.into_bytes(),
         };
         Box::pin(async move {
             loop {

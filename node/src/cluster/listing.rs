@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
@@ -13,6 +12,7 @@ use trellis_spec::row::{Address, Placement, Row, RowKey};
 
 use super::coordinator::{Coordinator, Target};
 use super::operations::ClusterError;
+use super::replica::Payload;
 use crate::link::Lane;
 
 /// A range of rows to read.
@@ -65,7 +65,7 @@ impl Coordinator {
                 view: place.view,
                 call,
             };
-            let answered = self.call(node, Lane::Control, envelope, Bytes::new());
+            let answered = self.call(node, Lane::Control, envelope, Payload::Nothing);
             calls.push(async move { (node, answered.await.0) });
         }
         let mut gate = Gate::Open;

@@ -14,7 +14,7 @@ mod replica;
 mod turns;
 mod wire;
 
-pub use blocks::{BlockError, StoredBlock, name_of};
+pub use blocks::{BlockError, StoredBlock};
 pub use coordinator::{Coordinator, Target};
 pub use limits::Limits;
 pub use listing::{Listed, Span};

@@ -21,10 +21,40 @@ use super::limits::Limits;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
 use crate::link::{Message, PeerId, Service};
-use crate::storage::{Blocks, Position, Rows, RowsError};
+use crate::storage::{Block, Blocks, BlocksError, Position, Rows, RowsError};
 
 /// An answer and the block that travels behind it.
 pub(crate) type Answered = (Answer, Bytes);
+
+/// What comes with a request.
+pub(crate) enum Payload {
+    /// Nothing.
+    Nothing,
+    /// A block that this node named.
+    Named(Block),
+    /// Data that a peer sent: whether they are the block that they are said to be is to be checked.
+    Received(Bytes),
+}
+
+impl Payload {
+    /// The block of this name.
+    fn into_block(self, name: BlockName) -> Block {
+        match self {
+            Payload::Named(block) => block,
+            Payload::Received(data) => Block::received(name, data),
+            Payload::Nothing => Block::received(name, Bytes::new()),
+        }
+    }
+
+    /// The bytes that travel behind the request.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self {
+            Payload::Named(block) => block.into_data(),
+            Payload::Received(data) => data,
+            Payload::Nothing => Bytes::new(),
+        }
+    }
+}
 
 /// One node's rows and blocks, as its peers see them.
 pub struct Replica {
@@ -67,8 +97,13 @@ impl Replica {
         self.greatest_us.load(Ordering::Relaxed)
     }
 
-    /// Answers one request; `block` is what travelled behind it.
-    pub(crate) async fn answer(&self, envelope: Envelope, block: Bytes) -> Answered {
+    /// Names data, so that they can be stored as a block.
+    pub(crate) async fn name_block(&self, data: Bytes) -> Result<Block, BlocksError> {
+        self.blocks.name(data).await
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(&self, envelope: Envelope, payload: Payload) -> Answered {
         let admitted = match self.peer.admit(&envelope) {
             Ok(admitted) => admitted,
             Err(refusal) => return (Answer::Refused(refusal), Bytes::new()),
@@ -76,7 +111,7 @@ impl Replica {
         let answered = match envelope.call {
             Call::Row { key, gate, request } => self.row(&admitted, &key, gate.as_deref(), &request).await,
             Call::Scan { from, to, limit, gate } => self.scan(&admitted, &from, &to, limit, gate.as_deref()).await,
-            Call::StoreBlock(reference) => self.store_block(&admitted, &reference, block).await,
+            Call::StoreBlock(reference) => self.store_block(&admitted, &reference, payload).await,
             Call::ReferBlock(reference) => self.refer_block(&admitted, &reference).await,
             Call::FetchBlock(name) => return self.fetch_block(name).await,
         };
@@ -189,35 +224,37 @@ impl Replica {
         &self,
         admitted: &Admitted,
         reference: &BlockReference,
-        data: Bytes,
+        payload: Payload,
     ) -> Result<Answer, CellsError> {
         let position = self.cells.refer(admitted.partition(), reference)?;
         self.cells.durable(position).await?;
-        match self.blocks.put(reference.block.0, data).await {
+        match self.blocks.put(payload.into_block(reference.block)).await {
             Ok(()) => Ok(Answer::Stored),
+            Err(BlocksError::Full { .. }) => Ok(Answer::Full),
             Err(error) => {
                 tracing::warn!(%error, "a block could not be stored");
-                Ok(if error.is_full() { Answer::Full } else { Answer::Failed })
-            }
-        }
-    }
-
-    async fn refer_block(&self, admitted: &Admitted, reference: &BlockReference) -> Result<Answer, CellsError> {
-        // The data is looked at after the reference is durable: nothing deletes what is referenced.
-        let position = self.cells.refer(admitted.partition(), reference)?;
-        self.cells.durable(position).await?;
-        match self.blocks.has(reference.block.0).await {
-            Ok(true) => Ok(Answer::Stored),
-            Ok(false) => Ok(Answer::NeedData),
-            Err(error) => {
-                tracing::warn!(%error, "a block could not be looked up");
                 Ok(Answer::Failed)
             }
         }
     }
 
+    /// The data are read, not merely looked for, after the reference is durable: only verified data may be referred to,
+    /// and nothing deletes what is referenced.
+    async fn refer_block(&self, admitted: &Admitted, reference: &BlockReference) -> Result<Answer, CellsError> {
+        let position = self.cells.refer(admitted.partition(), reference)?;
+        self.cells.durable(position).await?;
+        match self.blocks.get(reference.block).await {
+            Ok(Some(_)) => Ok(Answer::Stored),
+            Ok(None) => Ok(Answer::NeedData),
+            Err(error) => {
+                tracing::error!(%error, "a block cannot be read; its data are asked for again");
+                Ok(Answer::NeedData)
+            }
+        }
+    }
+
     async fn fetch_block(&self, name: BlockName) -> Answered {
-        match self.blocks.get(name.0).await {
+        match self.blocks.get(name).await {
             Ok(Some(data)) => (Answer::Block, data),
             Ok(None) => (Answer::NoBlock, Bytes::new()),
             Err(error) => {
@@ -276,7 +313,7 @@ impl Service for ReplicaService {
         let replica = self.0.clone();
         Box::pin(async move {
             let (answer, body) = match decode::<Envelope>(&message.head) {
-                Ok(envelope) => replica.answer(envelope, message.body).await,
+                Ok(envelope) => replica.answer(envelope, Payload::Received(message.body)).await,
                 Err(error) => {
                     tracing::warn!(?from, %error, "a peer sent a request that cannot be read");
                     (Answer::Failed, Bytes::new())

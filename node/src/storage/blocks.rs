@@ -1,77 +1,14 @@
-<<<<<<< HEAD
-//! Blocks.
-=======
 //! The block store of one node: immutable blocks named by their content.
 
-use std::fmt;
 use std::path::PathBuf;
 
-use blake2::digest::consts::U32;
-use blake2::{Blake2b, Digest};
->>>>>>> storage
 use bytes::Bytes;
+pub use trellis_spec::row::BlockName;
 
 use crate::env::Boxed;
 
-<<<<<<< HEAD
-/// x
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("x")]
-pub struct BlocksError;
-
-impl BlocksError {
-    /// x
-    pub fn is_full(&self) -> bool {
-        false
-    }
-}
-
-/// x
-pub trait Blocks: Send + Sync {
-    /// x
-    fn put(&self, name: [u8; 32], data: Bytes) -> Boxed<'_, Result<(), BlocksError>>;
-    /// x
-    fn get(&self, name: [u8; 32]) -> Boxed<'_, Result<Option<Bytes>, BlocksError>>;
-    /// x
-    fn has(&self, name: [u8; 32]) -> Boxed<'_, Result<bool, BlocksError>>;
-=======
 /// The largest block.
 pub const BLOCK_MAX_BYTES: usize = 4 << 20;
-
-/// The BLAKE2b-256 of a block's data.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-pub struct BlockName(pub [u8; 32]);
-
-impl BlockName {
-    /// The name of these data.
-    pub fn of(data: &[u8]) -> Self {
-        Self(Blake2b::<U32>::digest(data).into())
-    }
-
-    /// The name that `text` writes out in 64 hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut name = [0; 32];
-        if text.len() != 64 || !text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
-            return None;
-        }
-        for (byte, at) in name.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
-        }
-        Some(Self(name))
-    }
-}
-
-impl fmt::Display for BlockName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for BlockName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// Data and their name. Each node makes sure once that they belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +51,11 @@ impl Block {
     /// Its data.
     pub fn data(&self) -> &Bytes {
         &self.data
+    }
+
+    /// Its data, taken out.
+    pub fn into_data(self) -> Bytes {
+        self.data
     }
 
     /// Makes sure that it may be stored.
@@ -185,5 +127,4 @@ pub trait Blocks: Send + Sync {
     fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<Vec<BlockName>, BlocksError>>;
     /// Bytes that may be stored before puts are refused.
     fn free_bytes(&self) -> Boxed<'_, Result<u64, BlocksError>>;
->>>>>>> storage
 }

@@ -3,11 +3,8 @@
 //! Rows are small and ordered; blocks are large and named by their content. Both traits have a twin in memory, which
 //! the simulation runs on, and a conformance suite that every implementation passes.
 
-<<<<<<< HEAD
-=======
 mod block_files;
 mod block_folder;
->>>>>>> storage
 mod blocks;
 mod dirty;
 mod disk_rows;
@@ -24,12 +21,8 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-<<<<<<< HEAD
-pub use blocks::{Blocks, BlocksError};
-=======
 pub use block_files::BlockFiles;
 pub use blocks::{BLOCK_MAX_BYTES, Block, BlockName, Blocks, BlocksError};
->>>>>>> storage
 pub use disk_rows::DiskRows;
 pub use engine::{BATCH_MAX_BYTES, IndexStart, Opened, RowsConfig};
 pub use files::{FileHandle, Files, OpenFor, RealFiles};

@@ -8,16 +8,18 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use trellis_s3api::body::{Body as Incoming, Piece};
 use trellis_s3api::checksum::Digests;
 use trellis_s3api::error::StoreError;
 use trellis_spec::register::Content;
-use trellis_spec::row::{Address, Blob, Block, BlockReference, Body, Inline, Manifest, PageRef, Row, VersionId};
+use trellis_spec::row::{
+    Address, Blob, Block, BlockName, BlockReference, Body, Inline, Manifest, PageRef, Row, VersionId,
+};
 
 use super::buckets::control;
 use super::{ClusterStore, write_failed};
-use crate::cluster::{BlockError, Coordinator, StoredBlock, name_of};
+use crate::cluster::{BlockError, Coordinator, StoredBlock};
 
 /// Blocks that a row names by itself; more go to pages.
 pub(super) const BLOCKS_IN_ROW_MAX: usize = 64;
@@ -70,7 +72,7 @@ impl ClusterStore {
     async fn finish(&self, owner: &Owner, mut upload: BlockUpload, rest: Bytes) -> Result<Body, StoreError> {
         if upload.is_empty() && rest.len() <= self.coordinator.limits.inline_max_bytes {
             return Ok(Body::Inline(Inline {
-                digest: name_of(&rest),
+                digest: BlockName::of(&rest),
                 bytes: Some(Blob::from(&rest[..])),
             }));
         }
@@ -150,14 +152,7 @@ impl BlockUpload {
         let (done, pending) = oneshot::channel();
         // A task of its own, so that naming and sending one block goes on while the next one is read and hashed.
         let store = async move {
-            let Owner { row, version, until_us } = owner;
-            let reference = BlockReference {
-                block: name_of(&data),
-                owner: row,
-                version,
-                until: until_us,
-            };
-            let _ = done.send(coordinator.store_block(reference, data, room).await);
+            let _ = done.send(store(&coordinator, owner, data, room).await);
         };
         self.coordinator.env.spawner.spawn("store a block", Box::pin(store));
         self.pending.push_back(pending);
@@ -180,6 +175,23 @@ impl BlockUpload {
         }
         Ok(self.stored)
     }
+}
+
+async fn store(
+    coordinator: &Coordinator,
+    owner: Owner,
+    data: Bytes,
+    room: OwnedSemaphorePermit,
+) -> Result<StoredBlock, BlockError> {
+    let block = coordinator.name_block(data).await?;
+    let Owner { row, version, until_us } = owner;
+    let reference = BlockReference {
+        block: block.name(),
+        owner: row,
+        version,
+        until: until_us,
+    };
+    coordinator.store_block(reference, block, room).await
 }
 
 /// What a block that could not be stored or fetched is to a client.

@@ -1,10 +1,8 @@
 //! The conformance suite over three nodes in memory, under a seed.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use trellis_s3api::bucket::AccessKey;
 use trellis_s3api::conformance::run_all;
 use trellis_spec::layout::{Knowledge, Layout, Member, initial};
@@ -12,27 +10,10 @@ use trellis_spec::peer::Peer;
 
 use super::{ClusterStore, SecretWrapping};
 use crate::cluster::{Coordinator, Limits, Replica, ReplicaService};
-use crate::env::Boxed;
 use crate::env::simulated::{SimulatedNode, Simulation};
 use crate::link::PeerId;
 use crate::link::simulated::{Faults, SimulatedNetwork};
-use crate::storage::{Blocks, BlocksError, Flush, MemoryDisk, MemoryRows};
-
-#[derive(Default)]
-struct MapBlocks(Mutex<BTreeMap<[u8; 32], Bytes>>);
-
-impl Blocks for MapBlocks {
-    fn put(&self, name: [u8; 32], data: Bytes) -> Boxed<'_, Result<(), BlocksError>> {
-        self.0.lock().unwrap().insert(name, data);
-        Box::pin(std::future::ready(Ok(())))
-    }
-    fn get(&self, name: [u8; 32]) -> Boxed<'_, Result<Option<Bytes>, BlocksError>> {
-        Box::pin(std::future::ready(Ok(self.0.lock().unwrap().get(&name).cloned())))
-    }
-    fn has(&self, name: [u8; 32]) -> Boxed<'_, Result<bool, BlocksError>> {
-        Box::pin(std::future::ready(Ok(self.0.lock().unwrap().contains_key(&name))))
-    }
-}
+use crate::storage::{Flush, MemoryBlockDisk, MemoryBlocks, MemoryDisk, MemoryRows};
 
 fn member(number: u8) -> Member {
     let (key, disk) = ([number; 32], [number; 16]);
@@ -61,7 +42,11 @@ fn start(network: &SimulatedNetwork, node: &SimulatedNode, layout: &Layout, memb
         block_bytes: 1 << 18,
         ..Limits::default()
     };
-    let blocks = Arc::new(MapBlocks::default());
+    let blocks = Arc::new(MemoryBlocks::open(
+        &MemoryBlockDisk::new(),
+        env.clone(),
+        Duration::from_millis(2),
+    ));
     let replica = Arc::new(Replica::new(env.clone(), peer, Arc::new(rows), blocks, limits.clone()));
     let service = Arc::new(ReplicaService::new(replica.clone()));
     let network = network.attach(node, PeerId(member.key), service);

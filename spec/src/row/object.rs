@@ -3,7 +3,10 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
@@ -15,8 +18,39 @@ use crate::register::OpId;
 pub struct VersionId(pub [u8; 16]);
 
 /// BLAKE2b-256 of a block's content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BlockName(pub [u8; 32]);
+
+impl BlockName {
+    /// The name of these data.
+    pub fn of(data: &[u8]) -> Self {
+        Self(Blake2b::<U32>::digest(data).into())
+    }
+
+    /// The name that `text` writes out in 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut name = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        for (byte, at) in name.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+        }
+        Some(Self(name))
+    }
+}
+
+impl fmt::Display for BlockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for BlockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// The current version of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
