@@ -7,6 +7,7 @@ use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
+use tracing::warn;
 
 use super::fault::{Code, Fault};
 use super::xml;
@@ -79,10 +80,7 @@ impl Answer {
             Content::Empty => (0, empty()),
             Content::Absent(length) => (length, empty()),
             Content::Short(bytes) => (bytes.len() as u64, short(bytes)),
-            Content::Stream(stream, length) => (
-                length,
-                StreamBody::new(stream.map(|item| item.map(Frame::data))).boxed_unsync(),
-            ),
+            Content::Stream(stream, length) => (length, StreamBody::new(stream.map(send)).boxed_unsync()),
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
@@ -124,6 +122,12 @@ fn describe(fault: Fault, method: &Method, resource: &str, request_id: &str) -> 
         answer = answer.header(HeaderName::from_static(name), value);
     }
     answer
+}
+
+/// An object that cannot be read to its end cuts the connection: the status has been sent already.
+fn send(item: Result<Bytes, StoreError>) -> Result<Frame<Bytes>, StoreError> {
+    item.map(Frame::data)
+        .inspect_err(|error| warn!(%error, "an answer was cut off"))
 }
 
 fn empty() -> ResponseBody {

@@ -35,6 +35,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, Response, StatusCode};
+use tracing::{debug, error};
 
 use answer::{Answer, Content, ResponseBody, respond};
 use call::Call;
@@ -58,6 +59,8 @@ pub struct FrontDoorConfig {
     pub region: String,
     /// The domain in front of which bucket names may stand, without a leading dot; path style always works.
     pub domain: Option<String>,
+    /// How many connections each listener holds; further ones wait to be accepted.
+    pub connections_max: usize,
     /// The largest request head.
     pub header_max_bytes: usize,
     /// The largest XML document.
@@ -107,6 +110,7 @@ impl Default for FrontDoorConfig {
         FrontDoorConfig {
             region: "us-east-1".to_owned(),
             domain: None,
+            connections_max: 4096,
             header_max_bytes: 64 << 10,
             xml_max_bytes: 2 << 20,
             header_read_timeout_ms: 30_000,
@@ -148,6 +152,19 @@ impl<S: ObjectStore> FrontDoor<S> {
         } else {
             self.door.answer(request).await
         };
+        match &result {
+            Ok(answer) => debug!(%request_id, %method, resource, status = answer.status.as_u16(), "answered"),
+            Err(Fault {
+                code,
+                detail: Some(detail),
+                ..
+            }) => {
+                error!(%request_id, %method, resource, code = code.name(), detail, "failed");
+            }
+            Err(fault) => {
+                debug!(%request_id, %method, resource, code = fault.code.name(), message = %fault.message, "refused");
+            }
+        }
         respond(result, &method, &resource, &request_id)
     }
 }

@@ -67,7 +67,7 @@ impl<S: ObjectStore> FrontDoor<S> {
                 // Nothing is ever sent: the only change is the end.
                 _ = stopped.changed() => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = listener.accept() => accepted,
+                accepted = listener.accept(), if connections.len() < self.door.config.connections_max => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {

@@ -3,6 +3,7 @@
 use crate::common::{Answer, Call, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use trellis_s3api::front::FrontDoorConfig;
 
 /// Reads one response of a connection that stays open.
 async fn read_one(stream: &mut TcpStream) -> Answer {
@@ -150,4 +151,24 @@ async fn health_needs_no_signature() {
     let server = Server::start().await;
     let answer = Call::new("GET", "/health").anonymous().send(&server).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
+}
+
+#[tokio::test]
+async fn connections_are_limited() {
+    let config = FrontDoorConfig {
+        connections_max: 1,
+        ..FrontDoorConfig::default()
+    };
+    let server = Server::start_with(config).await;
+    let first = server.connect().await;
+    let health = Call::new("GET", "/health").anonymous().unsigned("connection", "close");
+    let mut second = server.connect().await;
+    second
+        .write_all(&health.bytes(&server.address.to_string()))
+        .await
+        .unwrap();
+    let waiting = tokio::time::timeout(std::time::Duration::from_millis(50), second.readable()).await;
+    assert!(waiting.is_err(), "the second connection waits for the first one");
+    drop(first);
+    assert_eq!(Answer::read(&mut second).await.status, 200);
 }
