@@ -180,6 +180,10 @@ impl SimulatedNetwork {
         !cut && self.attached(to).is_some()
     }
 
+    fn distance(&self, path: Path) -> Duration {
+        self.state(|state| state.distances.get(&path).copied().unwrap_or(state.faults.delay_min))
+    }
+
     /// Takes a message to the other end of its path, or reports that it did not arrive once that can be noticed.
     async fn travel(&self, path: Path) -> Result<(), LinkError> {
         let faults = self.faults();
@@ -243,8 +247,8 @@ impl Network for Endpoint {
     }
 
     fn round_trip(&self, to: PeerId) -> Option<Duration> {
-        let distance = self.network.state(|state| state.distances.get(&(self.me, to)).copied());
-        distance.map(|one_way| one_way * 2)
+        let connected = to != self.me && self.network.is_connected(self.me, to);
+        connected.then(|| 2 * self.network.distance((self.me, to)))
     }
 }
 

@@ -228,11 +228,14 @@ fn a_crashed_peer_is_away_until_it_is_attached_again() {
 #[test]
 fn distant_nodes_are_slow_to_answer() {
     Simulation::run(6, |simulation| async move {
-        let Pair { network, a, .. } = pair(&simulation, Faults::none());
+        let Pair { network, a, b, .. } = pair(&simulation, Faults::none());
         network.set_distance(A, B, Duration::from_millis(50));
+        assert_eq!(a.round_trip(B), Some(Duration::from_millis(100)));
         let before = simulation.now();
         a.call(B, Lane::Control, request(1)).await.unwrap();
         let took = simulation.now() - before;
         assert!((100..110).contains(&took.as_millis()), "{took:?}");
+        b.crash();
+        assert_eq!(a.round_trip(B), None);
     });
 }
