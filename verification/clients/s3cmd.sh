@@ -1,4 +1,5 @@
-# s3cmd: the old command line that many scripts still use.
+# s3cmd: the old command line that many scripts still use. Its `signurl` is left out: it knows only the signatures of
+# before 2014.
 set -euo pipefail
 source "$CLIENTS/lib.sh"
 
@@ -66,9 +67,6 @@ copy_move() {
   nothing_from s3 ls "$bucket/copy"
 }
 check s3cmd: cp and mv inside the store copy_move
-
-signed_link() { curl -sf "$(s3 signurl "$bucket/small" +60)" | cmp - small; }
-check s3cmd: signurl signed_link
 
 remove() {
   s3 del "$bucket/small"

@@ -308,6 +308,15 @@ fn files_keep_histories_and_refuse_nonsense() {
     ));
 }
 
+#[test]
+fn the_examples_of_the_readme_are_histories() {
+    let readme = include_str!("../README.md");
+    let lines: Vec<&str> = readme.lines().filter(|line| line.starts_with('{')).collect();
+    let history = file::parse(lines.join("\n").as_bytes()).unwrap();
+    assert_eq!(history.len(), 2);
+    assert_good(&history);
+}
+
 /// One operation of a small vocabulary; many of them contradict each other.
 fn operation() -> impl Strategy<Value = Operation> {
     let value = prop_oneof![Just("a"), Just("b"), Just("c"), Just("d")];

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// Files that are longer, each with the reason.
-const LONG_FILES: [(&str, &str); 0] = [];
+const LONG_FILES: [(&str, &str); 1] = [("s3api/src/front/operation.rs", "one table, a row per operation of S3")];
 
 /// Folders that are not ours to judge.
 const SKIPPED: [&str; 3] = ["target", ".git", "node_modules"];

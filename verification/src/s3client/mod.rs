@@ -195,6 +195,13 @@ impl Session {
         let call = self.recorder.now();
         let (outcome, next) = match self.ask_with_patience(&request).await.0 {
             Ok(reply) if reply.status == StatusCode::OK => transport::page(&reply, after),
+            Ok(reply) if reply.status == StatusCode::NOT_FOUND => (
+                Outcome::Page {
+                    entries: vec![],
+                    until: None,
+                },
+                None,
+            ),
             Ok(reply) => (Outcome::Unknown { why: reply.describe() }, None),
             Err(failure) => (failure.outcome(), None),
         };
@@ -241,7 +248,8 @@ impl Session {
             }
             (StatusCode::NOT_MODIFIED, Condition::IsNot(value)) => (Outcome::Found { value: value.clone() }, None),
             (StatusCode::PRECONDITION_FAILED, _) if !condition.is_always() => (Outcome::Refused, None),
-            (StatusCode::NOT_FOUND, _) if !reply.says("NoSuchBucket") => (Outcome::NotFound, None),
+            // A bucket that is not there has no objects, and if it was there once, that is what must be found out.
+            (StatusCode::NOT_FOUND, _) => (Outcome::NotFound, None),
             _ => (Outcome::Unknown { why: reply.describe() }, None),
         }
     }
