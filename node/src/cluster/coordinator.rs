@@ -130,7 +130,7 @@ impl Coordinator {
             match step {
                 Step::Done(outcome) => break outcome,
                 Step::Ask(ask) => {
-                    trouble.next_round();
+                    trouble.next_round(ask.round);
                     patience = self.patience();
                     self.send(target, place, &ask, &mut calls);
                 }
@@ -143,7 +143,7 @@ impl Coordinator {
             }
             step = tokio::select! {
                 biased;
-                Some((round, node, answer)) = calls.next() => match trouble.note(node, answer) {
+                Some((round, node, answer)) = calls.next() => match trouble.note(round, node, answer) {
                     Some(reply) => attempt.on_reply(round, node, self.observed(reply)),
                     None if trouble.is_hopeless(&place.sets) => break attempt.on_deadline(),
                     None => Step::Wait,
@@ -316,17 +316,19 @@ fn read_answer(answer: Message) -> Answered {
 /// What the replicas answered besides replies.
 #[derive(Default)]
 struct Trouble {
+    round: u32,
     refusing: BTreeSet<NodeId>,
     gate: Gate,
     full: bool,
 }
 
 impl Trouble {
-    fn next_round(&mut self) {
+    fn next_round(&mut self, round: u32) {
+        self.round = round;
         self.refusing.clear();
     }
 
-    fn note(&mut self, node: NodeId, answer: Answer) -> Option<Reply<Row>> {
+    fn note(&mut self, round: u32, node: NodeId, answer: Answer) -> Option<Reply<Row>> {
         match answer {
             Answer::Row { reply, gate } => {
                 self.gate = self.gate.max(gate);
@@ -337,7 +339,9 @@ impl Trouble {
             Answer::Failed | Answer::Scanned(_) | Answer::Stored => {}
             Answer::NeedData | Answer::Block | Answer::NoBlock => {}
         }
-        self.refusing.insert(node);
+        if round == self.round {
+            self.refusing.insert(node);
+        }
         None
     }
 
