@@ -20,6 +20,7 @@ mod ops;
 mod serve;
 mod source;
 mod surface;
+mod table;
 mod uri;
 mod xml;
 
@@ -41,9 +42,10 @@ use answer::{Answer, Content, ResponseBody, respond};
 use call::Call;
 pub use clock::WallTime;
 use fault::{Code, Fault};
-pub use operation::{Handler, Operation, Scope, Support, TABLE};
+pub use operation::{Handler, Operation, Scope, Support};
 use source::Arrival;
 pub use surface::surface;
+pub use table::TABLE;
 use uri::{Query, Target};
 
 use crate::bucket::{AccessKey, Caller};

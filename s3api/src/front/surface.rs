@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::operation::{Operation, Scope, Support, TABLE};
+use super::operation::{Operation, Scope, Support};
+use super::table::TABLE;
 
 const INTRODUCTION: &str = "\
 # S3 compatibility

@@ -70,7 +70,8 @@ fn owner_controls(owner: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::operation::{Support, TABLE};
+    use crate::front::operation::Support;
+    use crate::front::table::TABLE;
 
     #[test]
     fn every_fixed_operation_has_its_answer() {
