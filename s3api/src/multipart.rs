@@ -1,6 +1,6 @@
 //! The arithmetic of uploads in parts: pure functions that every store uses.
 //!
-//! A store keeps an [`UploadInfo`](crate::scan::UploadInfo) and a [`PartInfo`] for each part. [`admit_part`] prepares the
+//! A store keeps an [`UploadInfo`] and a [`PartInfo`] for each part. [`admit_part`] prepares the
 //! body of a part, [`PartInfo::new`] describes what arrived, [`assemble`] decides what a completion makes of them.
 
 use md5::Digest as _;

@@ -1,6 +1,6 @@
 //! The front door: HTTP in, calls of an [`ObjectStore`], HTTP out.
 //!
-//! The way of a request: [`FrontDoor::handle`] gives it an id; `auth` finds out who sends it; `operation` finds out what
+//! The way of a request: the door gives it an id; `auth` finds out who sends it; `operation` finds out what
 //! is asked and refuses what we do not know; one function in `ops` parses the rest, calls the store and shapes the
 //! answer. Bodies are not read before an operation asks for them.
 //!
