@@ -3,5 +3,6 @@
 pub mod cluster;
 pub mod env;
 pub mod link;
+pub mod secret_file;
 pub mod storage;
 pub mod store;
