@@ -1,23 +1,51 @@
-//! The data folder of a node: its lock, its identity, its disk.
+//! The data folder of a node: its lock, its identity, its disk, the layout it began with.
 //!
 //! A node *is* its key and its disk: a folder that lost its content comes back as another node, because what it had
-//! promised is gone.
+//! promised is gone. So a production node never initialises a folder by itself: a disk that is not mounted must not
+//! look like a new node.
 
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use trellis_spec::layout::Member;
+use serde::{Deserialize, Serialize};
+use trellis_s3api::object::{hex, unhex};
+use trellis_spec::layout::{LayoutHash, Member};
 use trellis_spec::quorum::NodeId;
 
 use crate::env::Env;
-use crate::link::{Identity, PeerId, SecretFileError};
+use crate::link::{Identity, PeerId};
+use crate::secret_file::{self, SecretFileError};
 use crate::storage::{DataFolder, OpenError};
 
 const IDENTITY_FILE: &str = "node.key";
 const DISK_FILE: &str = "disk-id";
+const LAYOUT_FILE: &str = "first-layout";
 const ROWS_FOLDER: &str = "rows";
 const BLOCKS_FOLDER: &str = "blocks";
+/// Objects lie in the folder as they are: only the node's user may look.
+const FOLDER_MODE: u32 = 0o700;
+
+/// What a configuration calls a node: its public key and the id of its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeName {
+    /// Its identity on the network.
+    pub key: PeerId,
+    /// Minted when its data folder was initialised.
+    pub disk: [u8; 16],
+}
+
+/// A text that names no node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a node id has 64 hexadecimal digits, a hyphen and 32 more, as `trellis node id` prints it")]
+pub struct NotANodeName;
 
 /// The data folder of a node, locked for this process.
+#[derive(Debug)]
 pub struct NodeFolder {
     /// The lock, held until this is dropped.
     pub folder: DataFolder,
@@ -27,49 +55,91 @@ pub struct NodeFolder {
     pub disk: [u8; 16],
 }
 
-/// Why a data folder cannot be used.
+/// Why a data folder cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// It is locked, damaged, too new or unreadable.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The node's key cannot be used.
+    /// A small file in it cannot be used.
     #[error(transparent)]
-    Identity(#[from] SecretFileError),
-    /// There are rows or a key, but no disk id: this is not the folder that was initialised.
-    #[error("{0} holds data of a node but no {DISK_FILE} file; restore the whole folder, or start with an empty one as a new node")]
-    NoDiskId(PathBuf),
-    /// The disk id is not one.
-    #[error("{0} is damaged: it must hold 32 hexadecimal digits")]
-    DiskId(PathBuf),
-    /// Reading or writing failed.
-    #[error("{path}: {source}")]
-    Io {
-        /// What was read or written.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+    File(#[from] SecretFileError),
+    /// There is no node in the folder.
+    #[error(
+        "{0} is not the data folder of a node; is its disk mounted? \
+         To make a new node there, run `trellis node init --data {0}`"
+    )]
+    NotInitialised(PathBuf),
+    /// There are rows, but not all of what makes a node.
+    #[error(
+        "{0} holds rows of a node, but {IDENTITY_FILE} or {DISK_FILE} is missing; restore the whole folder, \
+         or start with an empty one as a new node"
+    )]
+    Incomplete(PathBuf),
+    /// The first layout of the configuration is not the one that the node began with.
+    #[error(
+        "the first layout of the configuration is not the one that the node in {folder} began with; \
+         what was written under that layout would not be found. Undo the change to nodes, zones, capacities, \
+         replication_factor or partitions (addresses may change)"
+    )]
+    OtherLayout {
+        /// The data folder.
+        folder: PathBuf,
     },
 }
 
 impl NodeFolder {
-    /// Opens the folder of a node; initialises an empty one.
-    pub fn open(path: &Path, env: &Env) -> Result<Self, FolderError> {
+    /// Opens the folder of a node.
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        read_name(path)?;
         let folder = DataFolder::open(path)?;
-        let is_new = !path.join(IDENTITY_FILE).exists() && !path.join(ROWS_FOLDER).exists();
-        let disk = disk_id(path, is_new, env)?;
-        let identity = Identity::load_or_create(&path.join(IDENTITY_FILE))?;
-        Ok(NodeFolder { folder, identity, disk })
+        let not_initialised = || FolderError::NotInitialised(path.to_owned());
+        let disk = read_disk(path)?.ok_or_else(not_initialised)?;
+        let identity = Identity::load(&path.join(IDENTITY_FILE))?.ok_or_else(not_initialised)?;
+        let opened = NodeFolder { folder, identity, disk };
+        Ok(opened)
     }
 
-    /// The node's identity on the network.
-    pub fn peer_id(&self) -> PeerId {
-        self.identity.peer_id()
+    /// Opens the folder of a node; makes a new node in an empty one.
+    pub fn open_or_create(path: &Path, env: &Env) -> Result<Self, FolderError> {
+        let is_new = !path.exists();
+        let folder = DataFolder::open(path)?;
+        if is_new {
+            let private = fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE));
+            private.map_err(secret_file::failed(path))?;
+        }
+        let (found, key) = (read_disk(path)?, path.join(IDENTITY_FILE));
+        let is_whole = found.is_some() && key.exists();
+        if path.join(ROWS_FOLDER).exists() && !is_whole {
+            return Err(FolderError::Incomplete(path.to_owned()));
+        }
+        let disk = match found {
+            Some(disk) => disk,
+            None => create_disk(path, env)?,
+        };
+        let identity = Identity::load_or_create(&key)?;
+        let opened = NodeFolder { folder, identity, disk };
+        Ok(opened)
     }
 
-    /// The node's identity in protocols.
-    pub fn node_id(&self) -> NodeId {
-        Member::derive_id(&self.peer_id().0, &self.disk)
+    /// What a configuration calls the node.
+    pub fn name(&self) -> NodeName {
+        NodeName {
+            key: self.identity.peer_id(),
+            disk: self.disk,
+        }
+    }
+
+    /// Remembers the layout that the node begins with; refuses another one ever after.
+    pub fn begin_with(&self, layout: &LayoutHash) -> Result<(), FolderError> {
+        let path = self.folder.path().join(LAYOUT_FILE);
+        match read_public(&path)? {
+            None => Ok(secret_file::write_public(&path, &format!("{}\n", hex(layout)))?),
+            Some(text) if unhex(text.trim()) == Some(*layout) => Ok(()),
+            Some(_) => Err(FolderError::OtherLayout {
+                folder: self.folder.path().to_owned(),
+            }),
+        }
     }
 
     /// Where rows are kept.
@@ -83,25 +153,116 @@ impl NodeFolder {
     }
 }
 
-fn disk_id(folder: &Path, is_new: bool, env: &Env) -> Result<[u8; 16], FolderError> {
-    let path = folder.join(DISK_FILE);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => trellis_s3api::object::unhex(text.trim()).ok_or(FolderError::DiskId(path)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && is_new => {
-            let disk = env.random_id();
-            let text = format!("{}\n", trellis_s3api::object::hex(&disk));
-            write_durably(folder, &path, &text).map_err(|source| FolderError::Io { path, source })?;
-            Ok(disk)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(FolderError::NoDiskId(folder.to_owned())),
-        Err(source) => Err(FolderError::Io { path, source }),
+impl NodeName {
+    /// Its identity in protocols.
+    pub fn id(&self) -> NodeId {
+        Member::derive_id(&self.key.0, &self.disk)
     }
 }
 
-fn write_durably(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
-    let partial = path.with_extension("new");
-    std::fs::write(&partial, text)?;
-    std::fs::File::open(&partial)?.sync_all()?;
-    std::fs::rename(&partial, path)?;
-    std::fs::File::open(folder)?.sync_all()
+/// The name of the node in a folder, whether it runs or not.
+pub fn read_name(path: &Path) -> Result<NodeName, FolderError> {
+    let disk = read_disk(path)?;
+    let identity = Identity::load(&path.join(IDENTITY_FILE))?;
+    match disk.zip(identity) {
+        Some((disk, identity)) => Ok(NodeName {
+            key: identity.peer_id(),
+            disk,
+        }),
+        None if path.join(ROWS_FOLDER).exists() => Err(FolderError::Incomplete(path.to_owned())),
+        None => Err(FolderError::NotInitialised(path.to_owned())),
+    }
+}
+
+fn read_disk(folder: &Path) -> Result<Option<[u8; 16]>, FolderError> {
+    let path = folder.join(DISK_FILE);
+    let Some(text) = read_public(&path)? else {
+        return Ok(None);
+    };
+    let malformed = || secret_file::malformed(&path, "32 hexadecimal digits");
+    Ok(Some(unhex(text.trim()).ok_or_else(malformed)?))
+}
+
+fn create_disk(folder: &Path, env: &Env) -> Result<[u8; 16], FolderError> {
+    let disk = env.random_id();
+    secret_file::write_public(&folder.join(DISK_FILE), &format!("{}\n", hex(&disk)))?;
+    Ok(disk)
+}
+
+fn read_public(path: &Path) -> Result<Option<String>, SecretFileError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(secret_file::failed(path)),
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.key, hex(&self.disk))
+    }
+}
+
+impl FromStr for NodeName {
+    type Err = NotANodeName;
+
+    fn from_str(text: &str) -> Result<Self, NotANodeName> {
+        let (key, disk) = text.split_once('-').ok_or(NotANodeName)?;
+        let key = key.parse().map_err(|_| NotANodeName)?;
+        let disk = unhex(disk).ok_or(NotANodeName)?;
+        Ok(NodeName { key, disk })
+    }
+}
+
+impl TryFrom<String> for NodeName {
+    type Error = NotANodeName;
+
+    fn try_from(text: String) -> Result<Self, NotANodeName> {
+        text.parse()
+    }
+}
+
+impl From<NodeName> for String {
+    fn from(name: NodeName) -> String {
+        name.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_keeps_its_node() {
+        let (home, env) = (tempfile::tempdir().unwrap(), Env::real());
+        let path = home.path().join("data");
+        assert!(matches!(NodeFolder::open(&path), Err(FolderError::NotInitialised(_))));
+        assert!(!path.exists(), "looking makes no folder");
+        let made = NodeFolder::open_or_create(&path, &env).unwrap().name();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, FOLDER_MODE);
+        assert_eq!(read_name(&path).unwrap(), made);
+        assert_eq!(NodeFolder::open(&path).unwrap().name(), made);
+        assert_eq!(made.to_string().parse(), Ok(made));
+        assert_eq!("ab-cd".parse::<NodeName>(), Err(NotANodeName));
+    }
+
+    #[tokio::test]
+    async fn rows_without_their_node_are_refused() {
+        let (home, env) = (tempfile::tempdir().unwrap(), Env::real());
+        drop(NodeFolder::open_or_create(home.path(), &env).unwrap());
+        fs::create_dir(home.path().join(ROWS_FOLDER)).unwrap();
+        fs::remove_file(home.path().join(IDENTITY_FILE)).unwrap();
+        let opened = NodeFolder::open_or_create(home.path(), &env);
+        assert!(matches!(opened, Err(FolderError::Incomplete(_))));
+        assert!(matches!(NodeFolder::open(home.path()), Err(FolderError::Incomplete(_))));
+    }
+
+    #[tokio::test]
+    async fn another_first_layout_is_refused() {
+        let (home, env) = (tempfile::tempdir().unwrap(), Env::real());
+        let folder = NodeFolder::open_or_create(home.path(), &env).unwrap();
+        folder.begin_with(&[1; 32]).unwrap();
+        folder.begin_with(&[1; 32]).unwrap();
+        let refused = folder.begin_with(&[2; 32]);
+        assert!(matches!(refused, Err(FolderError::OtherLayout { .. })));
+    }
 }

@@ -1,7 +1,15 @@
 //! The Trellis node: the driver around `trellis-spec`, its storage, its links and its command line.
 
+pub mod admin;
+pub mod cli;
 pub mod cluster;
+pub mod config;
+pub mod dev;
 pub mod env;
+pub mod folder;
 pub mod link;
+pub mod logging;
+pub mod node;
+pub mod secret_file;
 pub mod storage;
 pub mod store;

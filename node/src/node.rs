@@ -1,19 +1,25 @@
-//! A whole node: storage, replica, links, coordinator, object store and front door, put together.
+//! A whole node: storage, replica, links, coordinator, object store, front door and admin API, put together.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use trellis_s3api::front::{FrontDoor, FrontDoorConfig};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use trellis_s3api::front::{FrontDoor, FrontDoorConfig, WallTime};
 use trellis_spec::layout::{Knowledge, Layout};
 use trellis_spec::peer::Peer;
 
+use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError, Stage};
 use crate::cluster::{Coordinator, Limits, Replica, ReplicaService};
 use crate::env::Env;
-use crate::folder::NodeFolder;
+use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, PeerId, Timing};
-use crate::storage::{BlocksConfig, DiskBlocks, DiskRows, OpenError, RowsConfig};
+use crate::storage::{BlockFiles, DiskRows, OpenError, RowsConfig, RowsError};
 use crate::store::{ClusterStore, SecretWrapping};
+
+/// A clock that shows an earlier time was never set: 1 January 2025.
+const CLOCK_MIN_US: u64 = 1_735_689_600_000_000;
 
 /// How a node behaves, apart from who and where it is.
 #[derive(Clone, Default)]
@@ -22,11 +28,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Times of links.
     pub timing: Timing,
-    /// The row store.
+    /// The row store; blocks keep the same reserve on their disk.
     pub rows: RowsConfig,
-    /// The block store.
-    pub blocks: BlocksConfig,
-    /// The S3 front door.
+    /// The S3 front door; its clock and its health are the node's.
     pub front: FrontDoorConfig,
 }
 
@@ -36,10 +40,10 @@ pub struct Setup {
     pub folder: NodeFolder,
     /// The layout of the cluster.
     pub layout: Layout,
-    /// The other nodes and their addresses.
+    /// All nodes and their addresses.
     pub peers: Vec<(PeerId, String)>,
     /// What all nodes of the cluster know.
-    pub cluster_secret: [u8; 32],
+    pub cluster_secret: ClusterSecret,
     /// Where peers dial this node.
     pub link: TcpListener,
     /// Where clients do.
@@ -48,99 +52,203 @@ pub struct Setup {
     pub settings: Settings,
 }
 
-/// Why a node did not start. Nothing was changed.
+/// Why a node did not start. What it had stored is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The data folder cannot be served from.
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The rows or blocks cannot be served from.
     #[error(transparent)]
     Storage(#[from] OpenError),
+    /// The admin API cannot be served.
+    #[error(transparent)]
+    Admin(#[from] SocketError),
     /// The layout does not name this node.
     #[error(
-        "the layout does not name this node ({0}): its key or its disk is not the one that was configured; \
-         a node that lost its data comes back under its new id through a layout change"
+        "the layout does not name this node ({0}): its key or its disk is not the one that was configured. \
+         Put this id into initial_layout if the cluster never ran; a node that lost its data cannot take its old place"
     )]
-    NotAMember(String),
+    NotAMember(Box<NodeName>),
+    /// The clock was never set.
+    #[error("the clock of this machine shows a time before 2025; set it, or wait until time synchronisation has")]
+    Clock,
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {purpose}: {source}; stop what uses that address, or choose another")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Whom it is for.
+        purpose: &'static str,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
 }
 
-/// A running node.
+/// A running node. Dropping it stops it as a crash would.
 pub struct Node {
-    store: ClusterStore,
+    observer: Observer,
     mesh: Arc<Mesh>,
     rows: Arc<DiskRows>,
-    door: tokio::task::JoinHandle<()>,
-    stop: CancellationToken,
+    door: JoinHandle<()>,
+    stop: DropGuard,
+    admin: AdminServer,
     /// The lock on the data folder goes last.
     folder: NodeFolder,
 }
 
 impl Node {
-    /// Starts a node: opens its storage, then listens.
-    pub async fn start(env: Env, setup: Setup) -> Result<Self, StartError> {
-        let Setup { folder, layout, peers, cluster_secret, link, s3, settings } = setup;
-        let me = folder.node_id();
-        if layout.member(me).is_none() {
-            return Err(StartError::NotAMember(format!("{:016x}", me.0)));
-        }
-        let (rows, opened) = DiskRows::open(&folder.folder, settings.rows.clone(), env.random.clone())?;
-        let blocks = Arc::new(DiskBlocks::open(&folder.blocks(), settings.blocks.clone(), &env)?);
+    /// Starts a node: opens its storage, then listens. It is unwell until [`Node::serving`].
+    pub fn start(env: &Env, setup: Setup) -> Result<Self, StartError> {
+        let Setup {
+            folder,
+            layout,
+            peers,
+            cluster_secret,
+            link,
+            s3,
+            settings,
+        } = setup;
+        let name = check(env, &folder, &layout)?;
+        let data = &folder.folder;
+        let (rows, opened) = DiskRows::open(data, settings.rows.clone(), env.random.clone())?;
         let rows = Arc::new(rows);
-        tracing::info!(start = opened.start_counter, commits = opened.commit_counter, "storage is open");
-        let cluster = layout.hash();
-        let peer = Peer { me, knowledge: Knowledge::of(layout) };
+        let blocks = Arc::new(BlockFiles::open(data, settings.rows.min_free_bytes)?);
+        tracing::info!(id = %name, start = opened.start_counter, commits = opened.commit_counter, "storage is open");
+        let peer = Peer {
+            me: name.id(),
+            knowledge: Knowledge::of(layout.clone()),
+        };
         let replica = Replica::new(env.clone(), peer, rows.clone(), blocks, settings.limits.clone());
         let replica = Arc::new(replica);
+        let wrapping = SecretWrapping::new(cluster_secret.bytes());
         let mesh = Mesh::start(MeshConfig {
             env: env.clone(),
             identity: folder.identity.clone(),
-            secret: ClusterSecret::new(cluster_secret),
-            cluster,
+            secret: cluster_secret,
+            cluster: layout.hash(),
             listener: link,
             peers,
             service: Arc::new(ReplicaService::new(replica.clone())),
             timing: settings.timing,
         });
         let coordinator = Coordinator::new(env.clone(), settings.limits, replica, mesh.clone());
-        let store = ClusterStore::new(Arc::new(coordinator), SecretWrapping::new(&cluster_secret));
+        let store = ClusterStore::new(Arc::new(coordinator), wrapping);
+        let observer = Observer::new(Seen {
+            env: env.clone(),
+            store: store.clone(),
+            mesh: mesh.clone(),
+            rows: rows.clone(),
+            opened,
+            layout,
+            name,
+            folders: measured(&folder),
+            data_folder: data.path().to_owned(),
+            min_free_bytes: settings.rows.min_free_bytes,
+        });
+        let admin = admin::serve(env, data.path(), observer.clone())?;
         let stop = CancellationToken::new();
-        let door = serve(store.clone(), settings.front, s3, stop.clone());
-        Ok(Node { store, mesh, rows, door, stop, folder })
+        let front = front_config(settings.front, env, &observer);
+        let door = open_door(store, front, s3, stop.clone());
+        Ok(Node {
+            observer,
+            mesh,
+            rows,
+            door,
+            stop: stop.drop_guard(),
+            admin,
+            folder,
+        })
     }
 
     /// The node's object store.
     pub fn store(&self) -> &ClusterStore {
-        &self.store
+        self.observer.store()
     }
 
-    /// The node's links.
-    pub fn mesh(&self) -> &Arc<Mesh> {
-        &self.mesh
+    /// The node as its operators see it.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
     }
 
-    /// The node's data folder.
-    pub fn folder(&self) -> &NodeFolder {
-        &self.folder
+    /// Nothing that clients need is missing any more: from now on `/health` tells how the cluster is.
+    pub fn serving(&self) {
+        self.observer.enter(Stage::Serving);
     }
 
     /// Takes no more requests, lets those at work end, and closes the storage.
     pub async fn stop(self) {
-        self.stop.cancel();
+        self.observer.enter(Stage::Stopping);
+        drop(self.stop);
         if let Err(error) = self.door.await {
             tracing::error!(%error, "the front door ended badly");
         }
+        drop(self.admin);
         self.mesh.close().await;
-        if let Err(error) = self.rows.close() {
-            tracing::error!(%error, "the row store did not close in order; it will recover at the next start");
+        let rows = self.rows;
+        match tokio::task::spawn_blocking(move || rows.close()).await {
+            Ok(Ok(())) => tracing::info!("stopped"),
+            Ok(Err(error)) => not_in_order(&error),
+            Err(error) => tracing::error!(%error, "closing the row store ended badly"),
         }
+        drop(self.folder);
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the front door serves real sockets and is no part of a simulation")]
-fn serve(
+fn not_in_order(error: &RowsError) {
+    tracing::error!(%error, "the row store did not close in order; it will recover at the next start");
+}
+
+/// Whether this node may run with this layout.
+fn check(env: &Env, folder: &NodeFolder, layout: &Layout) -> Result<NodeName, StartError> {
+    let name = folder.name();
+    if env.clock.wall_us() < CLOCK_MIN_US {
+        return Err(StartError::Clock);
+    }
+    if layout.member(name.id()).is_none() {
+        return Err(StartError::NotAMember(Box::new(name)));
+    }
+    folder.begin_with(&layout.hash())?;
+    Ok(name)
+}
+
+fn measured(folder: &NodeFolder) -> MeasuredFolders {
+    MeasuredFolders {
+        log: folder.rows().join("log"),
+        index: folder.rows().join("index"),
+        blocks: folder.blocks(),
+    }
+}
+
+fn front_config(front: FrontDoorConfig, env: &Env, observer: &Observer) -> FrontDoorConfig {
+    let (clock, observer) = (env.clock.clone(), observer.clone());
+    FrontDoorConfig {
+        clock: Arc::new(move || WallTime::from_seconds((clock.wall_us() / 1_000_000).cast_signed())),
+        health: Arc::new(move || Box::pin(std::future::ready(observer.health()))),
+        ..front
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the front door serves real sockets and is no part of a simulation"
+)]
+fn open_door(
     store: ClusterStore,
     config: FrontDoorConfig,
     listener: TcpListener,
     stop: CancellationToken,
-) -> tokio::task::JoinHandle<()> {
+) -> JoinHandle<()> {
     let door = FrontDoor::new(store, config);
     tokio::spawn(async move { door.serve(vec![listener], stop.cancelled_owned()).await })
+}
+
+/// Listens on an address; `purpose` is for the error.
+pub async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| StartError::Listen {
+        address,
+        purpose,
+        source,
+    })
 }

@@ -1,85 +1,113 @@
 //! Small files, some of them secret: written whole or not at all, refused when others can read them.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// A secret file, if there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretFile {
-    /// Its text.
-    Found(String),
-    /// There is none.
-    Missing,
-}
+/// Permission bits that let anyone but the owner touch a file.
+const FOREIGN_ACCESS_BITS: u32 = 0o077;
+/// A file longer than this is not one of ours.
+const FILE_MAX_BYTES: u64 = 4096;
+const SECRET_MODE: u32 = 0o600;
+const PUBLIC_MODE: u32 = 0o644;
 
-/// Why a file cannot be used.
+/// A small file cannot be used. Nothing was changed on the disk, unless it says so.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// Others than its owner can read it.
-    #[error("{path} can be read by others than its owner (mode {mode:o}); run: chmod 600 {path}")]
-    Readable {
+pub enum SecretFileError {
+    /// Others than the owner may read or write the file, so what is in it may not be a secret any more.
+    #[error(
+        "{path} can be accessed by others than its owner (mode {mode:03o}); if nobody has seen it run `chmod 600 {path}`, \
+         otherwise make a new secret"
+    )]
+    Exposed {
         /// The file.
         path: PathBuf,
-        /// Its permissions.
+        /// Its permission bits.
         mode: u32,
     },
-    /// It does not hold what it should.
-    #[error("{path} does not hold what was written there; restore it from a backup")]
+    /// The file does not hold what it should.
+    #[error("{path} does not hold {expected}")]
     Malformed {
         /// The file.
         path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
     },
-    /// The operating system refused.
+    /// Reading or writing failed. A file that was being made may lie beside its final name.
     #[error("{path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// What the operating system said.
         source: io::Error,
     },
 }
 
-/// Reads a secret; one that others can read is refused.
-pub fn read(path: &Path) -> Result<SecretFile, SecretError> {
-    let io = |source| SecretError::Io { path: path.to_owned(), source };
-    let mode = match std::fs::metadata(path) {
-        Ok(metadata) => metadata.permissions().mode() & 0o777,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SecretFile::Missing),
-        Err(error) => return Err(io(error)),
+/// The content of a secret file, if there is one; a file that others can read is refused.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed(path))?,
     };
-    if mode & 0o077 != 0 {
-        return Err(SecretError::Readable { path: path.to_owned(), mode });
+    // The permissions of the open file, not of whatever lies at the path a moment later.
+    let mode = file.metadata().map_err(failed(path))?.permissions().mode() & 0o777;
+    if mode & FOREIGN_ACCESS_BITS != 0 {
+        let path = path.to_owned();
+        return Err(SecretFileError::Exposed { path, mode });
     }
-    std::fs::read_to_string(path).map(SecretFile::Found).map_err(io)
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(failed(path))?;
+    Ok(Some(bytes))
 }
 
-/// Writes a secret that only its owner can read.
-pub fn write(path: &Path, text: &str) -> Result<(), SecretError> {
-    replace(path, text, 0o600).map_err(|source| SecretError::Io { path: path.to_owned(), source })
+/// The text in a secret file, if there is one; a file that others can read is refused.
+pub fn read_text(path: &Path) -> Result<Option<String>, SecretFileError> {
+    let text = read(path)?.map(String::from_utf8).transpose();
+    text.map_err(|_| malformed(path, "text"))
+}
+
+/// Writes a file that only its owner can read.
+pub fn write(path: &Path, content: &[u8]) -> Result<(), SecretFileError> {
+    replace(path, content, SECRET_MODE).map_err(failed(path))
 }
 
 /// Writes a file that everybody may read.
-pub fn write_public(path: &Path, text: &str) -> Result<(), SecretError> {
-    replace(path, text, 0o644).map_err(|source| SecretError::Io { path: path.to_owned(), source })
+pub fn write_public(path: &Path, text: &str) -> Result<(), SecretFileError> {
+    replace(path, text.as_bytes(), PUBLIC_MODE).map_err(failed(path))
 }
 
-fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let partial = path.with_extension("new");
+/// The error for a file that does not hold `expected`.
+pub fn malformed(path: &Path, expected: &'static str) -> SecretFileError {
+    let path = path.to_owned();
+    SecretFileError::Malformed { path, expected }
+}
+
+/// The error for a file that the operating system refused.
+pub fn failed(path: &Path) -> impl FnOnce(io::Error) -> SecretFileError {
+    let path = path.to_owned();
+    move |source| SecretFileError::Io { path, source }
+}
+
+/// Writes beside the final name and renames, so that a crash leaves no half of a file under it.
+fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&beside)?;
     // A leftover of a start that was cut short may have other permissions.
-    match std::fs::remove_file(&partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
-    file.write_all(text.as_bytes())?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(content)?;
     file.sync_all()?;
-    std::fs::rename(&partial, path)?;
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        Some(_) | None => Ok(()),
-    }
+    std::fs::rename(&beside, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -87,13 +115,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_private_and_others_are_refused() {
+    fn secrets_are_private_and_exposed_ones_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        assert_eq!(read(&path).unwrap(), SecretFile::Missing);
-        write(&path, "text").unwrap();
-        assert_eq!(read(&path).unwrap(), SecretFile::Found("text".to_owned()));
-        write_public(&path, "text").unwrap();
-        assert!(matches!(read(&path), Err(SecretError::Readable { mode: 0o644, .. })));
+        assert_eq!(read(&path).unwrap(), None);
+        write(&path, b"text").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read_text(&path).unwrap().as_deref(), Some("text"));
+        for mode in [0o644, 0o640, 0o660, 0o602] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let refused = read(&path).unwrap_err();
+            assert!(
+                matches!(refused, SecretFileError::Exposed { mode: found, .. } if found == mode),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn writing_replaces_the_file_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.txt");
+        std::fs::write(folder.path().join("file.new"), "a leftover that is longer").unwrap();
+        write(&path, b"one").unwrap();
+        write_public(&path, "two").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_text_is_malformed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        write(&path, &[0xff]).unwrap();
+        assert!(matches!(read_text(&path), Err(SecretFileError::Malformed { .. })));
     }
 }

@@ -33,7 +33,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use handshake::HandshakeError;
-pub use identity::{ClusterSecret, Identity, NotAPeerId, SecretFileError};
+pub use identity::{ClusterSecret, Identity, NotAPeerId};
 pub use limits::Timing;
 pub use mesh::{Mesh, MeshConfig};
 pub use roster::{LaneState, LaneStatus, PeerStatus};

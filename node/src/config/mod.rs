@@ -1,0 +1,3 @@
+//! What nodes are told in files.
+
+pub mod credentials;
