@@ -19,11 +19,20 @@ pub(crate) struct Dirty {
     visible: Position,
     durable: Position,
     settled: Position,
-    rows: BTreeMap<Bytes, (Position, Change)>,
+    rows: BTreeMap<Bytes, DirtyRow>,
     queue: VecDeque<(Position, Arc<Batch>)>,
     /// Size of every batch that is not settled.
     sizes: VecDeque<(Position, usize)>,
     held_bytes: usize,
+}
+
+#[derive(Debug)]
+struct DirtyRow {
+    /// The batch that the index will have the row from.
+    at: Position,
+    /// What a reader must wait for.
+    waits_for: Position,
+    change: Change,
 }
 
 /// Changed rows of a range, in key order.
@@ -62,9 +71,23 @@ impl Dirty {
 
     /// Makes the batch visible and puts it in the queue.
     pub(crate) fn apply(&mut self, batch: Batch) -> Position {
+        self.enqueue(batch, Position(self.visible.0 + 1))
+    }
+
+    /// Puts rows in the queue that are durable already, elsewhere and unchanged: readers need not wait for the copy.
+    pub(crate) fn copy(&mut self, batch: Batch) -> Position {
+        self.enqueue(batch, Position::default())
+    }
+
+    fn enqueue(&mut self, batch: Batch, waits_for: Position) -> Position {
         self.visible.0 += 1;
         for (key, change) in &batch {
-            self.rows.insert(key.clone(), (self.visible, change.clone()));
+            let row = DirtyRow {
+                at: self.visible,
+                waits_for,
+                change: change.clone(),
+            };
+            self.rows.insert(key.clone(), row);
         }
         let bytes = content_bytes(&batch);
         self.held_bytes += bytes;
@@ -90,16 +113,20 @@ impl Dirty {
             if values == limit {
                 break;
             }
-            values += usize::from(matches!(row.1, Change::Put(_)));
+            values += usize::from(matches!(row.change, Change::Put(_)));
             found.push((key.clone(), self.versioned(row)));
         }
         found
     }
 
-    fn versioned(&self, (at, change): &(Position, Change)) -> Versioned<Change> {
-        let written_at = if *at <= self.durable { Position::default() } else { *at };
+    fn versioned(&self, row: &DirtyRow) -> Versioned<Change> {
+        let written_at = if row.waits_for <= self.durable {
+            Position::default()
+        } else {
+            row.waits_for
+        };
         Versioned {
-            value: change.clone(),
+            value: row.change.clone(),
             written_at,
         }
     }
@@ -128,7 +155,7 @@ impl Dirty {
     pub(crate) fn settle<'a>(&mut self, position: Position, keys: impl IntoIterator<Item = &'a Bytes>) {
         self.settled = self.settled.max(position);
         for key in keys {
-            if self.rows.get(key).is_some_and(|(at, _)| *at <= position) {
+            if self.rows.get(key).is_some_and(|row| row.at <= position) {
                 self.rows.remove(key);
             }
         }
@@ -225,6 +252,18 @@ mod tests {
         dirty.settle(at, &[row("a", "").0, row("b", "").0]);
         assert_eq!(dirty.get(b"b"), None);
         assert_eq!(dirty.get(b"a").unwrap().written_at, later, "a later change stays");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_copy_but_its_batch_is_written_and_settled() {
+        let mut dirty = Dirty::new(Position(5));
+        let at = dirty.copy(vec![put("a", "1")]);
+        assert_eq!(dirty.get(b"a").unwrap().written_at, Position(0));
+        assert_eq!(dirty.take_group(100).len(), 1);
+        dirty.settle(Position(5), &[row("a", "").0]);
+        assert!(dirty.get(b"a").is_some());
+        dirty.settle(at, &[row("a", "").0]);
+        assert!(dirty.get(b"a").is_none());
     }
 
     #[test]

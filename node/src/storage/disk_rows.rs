@@ -37,12 +37,12 @@ impl DiskRows {
             cache_bytes: config.cache_bytes,
         });
         let (engine, opened) = Engine::open(Arc::new(RealFiles), &rows, home, config, random)?;
-        let rows_store = Self {
+        let store = Self {
             engine: Arc::new(engine),
             threads: Mutex::new(Vec::new()),
         };
-        rows_store.start_threads(&rows)?;
-        Ok((rows_store, opened))
+        store.start_threads(&rows)?;
+        Ok((store, opened))
     }
 
     fn start_threads(&self, folder: &Path) -> Result<(), OpenError> {

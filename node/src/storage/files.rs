@@ -1,8 +1,8 @@
 //! The few file operations that storage is built on, as a trait.
 //!
 //! The commit log and the block files say when data must reach the disk and in which order. [`RealFiles`] does it on
-//! Linux; [`super::SimDisk`] writes it down, so that a test can cut the power after every single step and run the very
-//! same code on what is left.
+//! Linux; the simulated disk of the tests writes it down, so that they can cut the power after every single step and
+//! run the very same code on what is left.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenFor {
+pub(crate) enum OpenFor {
     /// Reading only.
     Read,
     /// Reading and writing an existing file.
@@ -25,7 +25,7 @@ pub enum OpenFor {
 }
 
 /// A file system. Nothing is durable before the file's `sync_data` and its folder's `sync_folder` returned.
-pub trait Files: Send + Sync {
+pub(crate) trait Files: Send + Sync {
     /// Makes a folder; its parent exists. Nothing happens when it is there.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
     /// Names in a folder, sorted.
@@ -45,7 +45,7 @@ pub trait Files: Send + Sync {
 }
 
 /// An open file. All methods may be called from several threads.
-pub trait FileHandle: Send + Sync {
+pub(crate) trait FileHandle: Send + Sync {
     /// At most `bytes` bytes from `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>>;
     /// Writes all of `data` at `offset`.
@@ -90,7 +90,7 @@ pub(super) fn parent(path: &Path) -> &Path {
 
 /// The file system of the machine.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RealFiles;
+pub(crate) struct RealFiles;
 
 impl Files for RealFiles {
     fn create_folder(&self, path: &Path) -> io::Result<()> {

@@ -25,7 +25,6 @@ pub use block_files::BlockFiles;
 pub use blocks::{BLOCK_MAX_BYTES, Block, BlockName, Blocks, BlocksError};
 pub use disk_rows::DiskRows;
 pub use engine::{BATCH_MAX_BYTES, IndexStart, Opened, RowsConfig};
-pub use files::{FileHandle, Files, OpenFor, RealFiles};
 pub use folder::{DataFolder, FOLDER_FORMAT, OpenError};
 pub use memory::{Flush, MemoryDisk, MemoryRows};
 pub use memory_blocks::{MemoryBlockDisk, MemoryBlocks};

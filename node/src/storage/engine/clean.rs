@@ -191,7 +191,7 @@ impl Engine {
         let position = if batch.is_empty() {
             Position::default()
         } else {
-            table.dirty.apply(batch)
+            table.dirty.copy(batch)
         };
         drop(table);
         self.to_write.notify_one();

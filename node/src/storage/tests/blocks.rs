@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use super::sim_disk::{LOSSES, Loss, SimDisk};
 use super::{Seeded, block_on, env};
 use crate::storage::block_folder::BlockFolder;
+use crate::storage::files::Files;
 use crate::storage::{
-    BLOCK_MAX_BYTES, Block, BlockFiles, BlockName, Blocks, BlocksError, DataFolder, Files, MemoryBlockDisk,
-    MemoryBlocks,
+    BLOCK_MAX_BYTES, Block, BlockFiles, BlockName, Blocks, BlocksError, DataFolder, MemoryBlockDisk, MemoryBlocks,
 };
 
 /// A block store and a way to make it rot.
@@ -351,6 +351,22 @@ fn a_failed_write_closes_for_writing_and_reads_go_on() {
         assert!(after.has(block(1).name()).unwrap());
         after.put(&sister).unwrap();
     }
+}
+
+#[test]
+fn a_block_that_an_earlier_process_left_unsynced_is_synced_before_the_answer() {
+    let disk = SimDisk::new();
+    let folder = open_folder(&disk, 0);
+    folder.put(&block(1)).unwrap();
+    folder.remove(block(1).name()).unwrap();
+    // Created, written, synced, renamed; killed before its folder is synced.
+    disk.fail_after(4);
+    folder.put(&block(1)).unwrap_err();
+    let restarted = open_folder(&disk, 0);
+    assert!(restarted.has(block(1).name()).unwrap());
+    restarted.put(&block(1)).unwrap();
+    let left = open_folder(&disk.after_power_cut(disk.steps(), Loss::Everything, 1), 0);
+    assert!(left.has(block(1).name()).unwrap());
 }
 
 #[test]

@@ -10,8 +10,9 @@ use super::sim_disk::{LOSSES, Loss, SimDisk};
 use super::subjects::{open_engine, small};
 use super::{Seeded, apply_to, block_on, put, remove};
 use crate::storage::engine::{Engine, Opened, Step};
+use crate::storage::files::{Files, OpenFor};
 use crate::storage::log::format::{GROUP_HEADER_BYTES, GroupHeader, GroupKind};
-use crate::storage::{Batch, Files, OpenError, OpenFor, Position, RowsConfig, RowsError};
+use crate::storage::{Batch, OpenError, Position, RowsConfig, RowsError};
 
 type State = BTreeMap<Bytes, Bytes>;
 
@@ -298,6 +299,35 @@ fn a_lost_or_older_log_is_noticed() {
             matches!(open_engine(&left, small()), Err(OpenError::Damaged { .. })),
             "and stays noticed"
         );
+    }
+}
+
+#[test]
+fn a_segment_that_rots_is_not_cleaned_away() {
+    let path = Path::new("/log/00000001.log");
+    for rots in [false, true] {
+        let disk = SimDisk::new();
+        let (engine, _) = open_engine(&disk, small()).unwrap();
+        for round in 0..100 {
+            let key = if round < 3 {
+                format!("kept{round}")
+            } else {
+                "rewritten".into()
+            };
+            engine.apply(vec![put(key, vec![round; 600])]).unwrap();
+            engine.write_step();
+            engine.settle_step();
+            if round == 5 && rots {
+                disk.rot(path, 1000 * 8);
+            }
+        }
+        while [engine.write_step(), engine.settle_step(), engine.clean_step()].contains(&Step::Worked) {}
+        assert_eq!(
+            disk.size(path).unwrap().is_some(),
+            rots,
+            "the segment is kept for whoever wants to rescue it"
+        );
+        assert_eq!(matches!(engine.get(b"rewritten"), Err(RowsError::Closed(_))), rots);
     }
 }
 

@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 
 use super::Seeded;
-use crate::storage::files::parent;
-use crate::storage::{FileHandle, Files, OpenFor};
+use crate::storage::files::{FileHandle, Files, OpenFor, parent};
 
 const SECTOR_BYTES: usize = 512;
 
