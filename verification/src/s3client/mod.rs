@@ -302,7 +302,9 @@ fn written(action: &Action, reply: &Reply, attempts: u32) -> Outcome {
             }
         }
         StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT => Outcome::Unknown { why },
-        status if status.is_client_error() && attempts == 1 => Outcome::Failed { why },
+        status if (status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED) && attempts == 1 => {
+            Outcome::Failed { why }
+        }
         _ => Outcome::Unknown { why },
     }
 }

@@ -124,6 +124,7 @@ impl Client {
             35..60 => self.put(key, Condition::Always).await,
             60..80 => self.put(key, condition).await,
             80..90 => self.session.delete(key, Condition::Always).await,
+            90..97 if condition == Condition::Absent => self.session.delete(key, Condition::Present).await,
             90..97 => self.session.delete(key, condition).await,
             _ => self
                 .session

@@ -140,7 +140,12 @@ impl Store {
             .map(|tag| tag.to_str().unwrap().trim_matches('"').to_owned());
         let must_match = wanted.is_some() && self.lie != Lie::IgnoresIfMatch;
         let must_be_new = headers.contains_key("if-none-match") && self.lie != Lie::IgnoresIfNoneMatch;
-        !(must_match && wanted != current || must_be_new && current.is_some())
+        let matches = if wanted.as_deref() == Some("*") {
+            current.is_some()
+        } else {
+            wanted == current
+        };
+        !(must_match && !matches || must_be_new && current.is_some())
     }
 
     fn list(&self, query: &str) -> Response<Full<Bytes>> {
