@@ -85,22 +85,20 @@ async fn a_chain_finds_conditions_that_are_ignored() {
     );
 }
 
+/// Which name a violation gets depends on what else went on; that it is found does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mixed_load_finds_every_lie() {
-    let found = [
-        (Lie::ForgetsWrites, "an acknowledged write is missing from a later read"),
-        (Lie::ServesOldReads, "older"),
-        (Lie::BringsBackDeleted, "a deleted object came back"),
-        (Lie::HidesFromListings, "missing from a later page"),
-        (Lie::SwapsBodies, "nobody wrote"),
-        (Lie::IgnoresIfMatch, "state"),
-        (Lie::WritesWhatItRefuses, "nobody wrote"),
+    let lies = [
+        Lie::ForgetsWrites,
+        Lie::ServesOldReads,
+        Lie::BringsBackDeleted,
+        Lie::HidesFromListings,
+        Lie::SwapsBodies,
+        Lie::IgnoresIfMatch,
+        Lie::WritesWhatItRefuses,
     ];
-    for (lie, words) in found {
+    for lie in lies {
         let outcome = mixed(lie).await;
-        assert!(
-            !outcome.is_good() && outcome.to_string().contains(words),
-            "{lie:?}:\n{outcome}"
-        );
+        assert!(!outcome.is_good(), "{lie:?} was believed: {outcome}");
     }
 }
