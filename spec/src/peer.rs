@@ -115,11 +115,12 @@ impl Peer {
     }
 }
 
-/// Answers a request about one row. `latest_us` is the latest time that a new stamp may have.
+/// Answers a request about one row. `now_us` is the replica's clock; a new stamp may be `skew_us` ahead of it.
 pub fn serve_row<V: Value, R: Rules>(
     _: &Admitted,
     stored: &Stored<V>,
-    latest_us: u64,
+    now_us: u64,
+    skew_us: u64,
     request: &Request<V>,
 ) -> Served<V> {
     if stored.gate.gate.refuses::<V, R>(request) {
@@ -128,6 +129,9 @@ pub fn serve_row<V: Value, R: Rules>(
             changed: None,
         };
     }
+    // Going on above what this very row holds is never refused, whatever the clock says after a restart.
+    let held = stored.cell.promised.max(stored.cell.ballot()).time;
+    let latest_us = now_us.max(held).saturating_add(skew_us);
     if new_stamp(request).is_some_and(|stamp| stamp.time > latest_us) {
         return Served {
             reply: Reply::TooFarAhead,

@@ -31,6 +31,9 @@ pub enum BlockError {
     /// Too many disks are full.
     #[error("too many disks are full")]
     Full,
+    /// Too many blocks are on their way already.
+    #[error("too many blocks are on their way")]
+    Busy,
     /// No replica that answered has the block, or has it undamaged.
     #[error("a block is missing on every replica that answered")]
     Missing,
@@ -50,14 +53,17 @@ type Voted = (NodeId, Answer);
 
 impl Coordinator {
     /// Room for one more block in memory.
-    pub(crate) async fn block_room(&self, bytes: usize) -> OwnedSemaphorePermit {
+    pub(crate) async fn block_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BlockError> {
         let total = self.limits.blocks_in_flight_bytes >> 10;
         let wanted = u32::try_from((bytes >> 10).clamp(1, total.max(1))).unwrap_or(u32::MAX);
-        self.block_memory
-            .clone()
-            .acquire_many_owned(wanted)
-            .await
-            .expect("the semaphore is never closed")
+        let limit = Duration::from_millis(self.limits.block_deadline_ms);
+        let room = self
+            .env
+            .timeout(limit, self.upload_memory.clone().acquire_many_owned(wanted))
+            .await;
+        Ok(room
+            .map_err(|_| BlockError::Busy)?
+            .expect("the semaphore is never closed"))
     }
 
     /// Names data away from the network's threads, so that they can be stored.
@@ -65,7 +71,7 @@ impl Coordinator {
         self.replica.name_block(data).await.map_err(|_| BlockError::Unreached)
     }
 
-    /// Stores a block and its reference on a majority. `room` is kept until the last replica has answered.
+    /// Stores a block and its reference on a majority. `room` is kept until then.
     pub(crate) async fn store_block(
         &self,
         reference: BlockReference,
@@ -77,8 +83,11 @@ impl Coordinator {
             name: reference.block,
             length,
         };
-        self.reach_majority(Call::StoreBlock(reference), stored, Some(block), room)
-            .await
+        let reached = self
+            .reach_majority(Call::StoreBlock(reference), stored, Some(block))
+            .await;
+        drop(room);
+        reached
     }
 
     /// Refers to a block that is stored already.
@@ -87,9 +96,7 @@ impl Coordinator {
             name: reference.block,
             length,
         };
-        let room = self.block_room(0).await;
-        self.reach_majority(Call::ReferBlock(reference), block, None, room)
-            .await
+        self.reach_majority(Call::ReferBlock(reference), block, None).await
     }
 
     async fn reach_majority(
@@ -97,7 +104,6 @@ impl Coordinator {
         call: Call,
         block: Block,
         named: Option<NamedBlock>,
-        room: OwnedSemaphorePermit,
     ) -> Result<StoredBlock, BlockError> {
         let place = self.place(&Placement::Block(block.name));
         let calls: FuturesUnordered<Boxed<'static, Voted>> = FuturesUnordered::new();
@@ -119,24 +125,10 @@ impl Coordinator {
             calls,
         };
         let reached = self.env.timeout(limit, collected.majority()).await;
-        self.linger_with(collected.calls, room);
+        self.linger(collected.calls, block.length as usize);
         reached
             .unwrap_or(Err(BlockError::Unreached))
             .map(|()| StoredBlock(block))
-    }
-
-    /// Slow replicas get the block too, as long as there is patience; its memory is in use until then.
-    fn linger_with(&self, calls: FuturesUnordered<Boxed<'static, Voted>>, room: OwnedSemaphorePermit) {
-        if calls.is_empty() {
-            return;
-        }
-        let env = self.env.clone();
-        let limit = Duration::from_millis(self.limits.linger_ms);
-        let rest = async move {
-            let _ = env.timeout(limit, calls.for_each(|_| std::future::ready(()))).await;
-            drop(room);
-        };
-        self.env.spawner.spawn("linger", Box::pin(rest));
     }
 
     /// The block's data, from the nearest replica that has it; a slow one is overtaken by the next.
@@ -147,8 +139,19 @@ impl Coordinator {
         fetched.unwrap_or(Err(BlockError::Unreached))
     }
 
+    /// How long the nearest replica may take: longer on a long link, lest every block be fetched twice.
+    fn hedge_after(&self, nodes: &[NodeId]) -> Duration {
+        let nearest = nodes
+            .first()
+            .and_then(|node| self.round_trip_to(*node))
+            .unwrap_or_default();
+        Duration::from_millis(self.limits.hedge_ms).max(nearest * 3)
+    }
+
     async fn hedge(&self, place: &Place, block: Block) -> Result<Bytes, BlockError> {
-        let mut waiting = self.nearest_first(place.sets.members()).into_iter();
+        let nodes = self.nearest_first(place.sets.members());
+        let hedge_after = self.hedge_after(&nodes);
+        let mut waiting = nodes.into_iter();
         let mut calls = FuturesUnordered::new();
         loop {
             let next = waiting.next();
@@ -162,7 +165,7 @@ impl Coordinator {
                 calls.push(self.call(node, Lane::Bulk, envelope, Payload::Nothing));
             }
             let hedge = match next {
-                Some(_) => self.env.clock.sleep(Duration::from_millis(self.limits.hedge_ms)),
+                Some(_) => self.env.clock.sleep(hedge_after),
                 None => Box::pin(std::future::pending()),
             };
             tokio::select! {

@@ -103,22 +103,24 @@ impl Cells {
         Ok(self.rows.apply(batch)?)
     }
 
-    /// Heads of at most `limit` rows of a range, from one snapshot.
+    /// Heads of at most `limit` rows of a range and about `max_bytes` bytes, from one snapshot; one row at least.
     pub(crate) fn scan(
         &self,
         partition: Partition,
         from: &[u8],
         to: &[u8],
         limit: usize,
+        max_bytes: usize,
     ) -> Result<Versioned<Range>, CellsError> {
         let (start, end) = (physical(HEADS, partition, from), physical(HEADS, partition, to));
         let found = self.rows.scan(&start, &end, limit.saturating_add(1))?;
         let prefix = physical(HEADS, partition, &[]).len();
         let mut cells = Vec::with_capacity(found.value.len());
-        let mut bound = None;
+        let (mut bound, mut bytes) = (None, 0_usize);
         for (key, value) in found.value {
             let key = key[prefix..].to_vec();
-            if cells.len() == limit {
+            bytes += key.len() + value.len();
+            if cells.len() == limit || (bytes > max_bytes && !cells.is_empty()) {
                 bound = Some(key);
                 break;
             }

@@ -47,7 +47,7 @@ pub(crate) struct Ended<O> {
     pub(crate) outcome: O,
     /// The gate as the replicas reported it: closed if any did.
     pub(crate) gate: Gate,
-    /// Too many replicas had no room for the request.
+    /// Every replica answered that it has no room, and that was all they were asked.
     pub(crate) full: bool,
 }
 
@@ -63,8 +63,12 @@ pub struct Coordinator {
     pub(crate) env: Env,
     pub(crate) limits: Limits,
     pub(crate) turns: Turns,
-    /// Bytes of blocks that may be in memory, in KiB.
-    pub(crate) block_memory: Arc<Semaphore>,
+    /// Memory for blocks on their way in, in KiB.
+    pub(crate) upload_memory: Arc<Semaphore>,
+    /// Memory for blocks fetched ahead of readers, in KiB.
+    pub(crate) download_memory: Arc<Semaphore>,
+    /// Memory for messages to replicas that were not needed any more, in KiB.
+    linger_memory: Arc<Semaphore>,
     pub(crate) replica: Arc<Replica>,
     network: Arc<dyn Network>,
     issuer: Mutex<Issuer>,
@@ -76,12 +80,16 @@ impl Coordinator {
     /// A coordinator in a process that starts now.
     pub fn new(env: Env, limits: Limits, replica: Arc<Replica>, network: Arc<dyn Network>) -> Self {
         let issuer = Mutex::new(Issuer::new(Incarnation(env.random_u64())));
-        let block_memory = Arc::new(Semaphore::new(limits.blocks_in_flight_bytes >> 10));
+        let memory = |bytes: usize| Arc::new(Semaphore::new(bytes >> 10));
+        let upload_memory = memory(limits.blocks_in_flight_bytes);
+        let (download_memory, linger_memory) = (memory(limits.download_ahead_bytes), memory(limits.linger_bytes));
         Coordinator {
             env,
             limits,
             turns: Turns::new(),
-            block_memory,
+            upload_memory,
+            download_memory,
+            linger_memory,
             replica,
             network,
             issuer,
@@ -121,7 +129,7 @@ impl Coordinator {
             .env
             .clock
             .sleep(Duration::from_millis(self.limits.request_deadline_ms));
-        let mut patience = self.patience();
+        let mut patience = self.patience(place);
         let mut calls: FuturesUnordered<Boxed<'static, Heard>> = FuturesUnordered::new();
         let mut trouble = Trouble::default();
         let mut tries = Tries::new(self.env.clock.monotonic());
@@ -131,7 +139,7 @@ impl Coordinator {
                 Step::Done(outcome) => break outcome,
                 Step::Ask(ask) => {
                     trouble.next_round(ask.round);
-                    patience = self.patience();
+                    patience = self.patience(place);
                     self.send(target, place, &ask, &mut calls);
                 }
                 Step::Again { above } => {
@@ -149,17 +157,17 @@ impl Coordinator {
                     None => Step::Wait,
                 },
                 () = &mut patience => {
-                    patience = self.patience();
+                    patience = self.patience(place);
                     attempt.on_patience()
                 }
                 () = &mut deadline => break attempt.on_deadline(),
             };
         };
-        self.linger(calls);
+        self.linger(calls, self.limits.inline_max_bytes);
         Ended {
             outcome,
             gate: trouble.gate,
-            full: trouble.full,
+            full: trouble.is_full(&place.sets),
         }
     }
 
@@ -244,15 +252,23 @@ impl Coordinator {
         nodes
     }
 
-    /// Gives replicas that were not needed for the answer some more time to hear of the operation.
-    fn linger(&self, calls: FuturesUnordered<Boxed<'static, Heard>>) {
+    /// Gives replicas that were not needed for the answer some more time to hear of the operation, as far as there is
+    /// memory for what they have not taken yet; `bytes` is about what each call holds.
+    pub(crate) fn linger<T: Send + 'static>(&self, calls: FuturesUnordered<Boxed<'static, T>>, bytes: usize) {
+        // However small the message, a call that waits has a task and timers.
+        const LEAST_BYTES: usize = 32 << 10;
+        let kib = u32::try_from(bytes.max(LEAST_BYTES) >> 10).unwrap_or(u32::MAX);
         if calls.is_empty() {
             return;
         }
+        let Ok(room) = self.linger_memory.clone().try_acquire_many_owned(kib) else {
+            return;
+        };
         let env = self.env.clone();
         let limit = Duration::from_millis(self.limits.linger_ms);
         let rest = async move {
             let _ = env.timeout(limit, calls.for_each(|_| std::future::ready(()))).await;
+            drop(room);
         };
         self.env.spawner.spawn("linger", Box::pin(rest));
     }
@@ -280,14 +296,26 @@ impl Coordinator {
             Reply::Row { accepted: None, .. } | Reply::Promise(None) => None,
             Reply::Accept | Reply::Gated | Reply::TooFarAhead => None,
         };
-        if let Some(seen) = seen {
+        // A stamp from a clock that is far ahead concerns its own row, not everything that this node writes.
+        let skew_us = self.limits.clock_skew_max_ms.saturating_mul(1000);
+        let latest_us = self.env.clock.wall_us().saturating_add(skew_us);
+        if let Some(seen) = seen.filter(|seen| seen.time <= latest_us) {
             self.issuer().observe(seen);
         }
         reply
     }
 
-    fn patience(&self) -> Boxed<'static, ()> {
-        self.env.clock.sleep(Duration::from_millis(self.limits.patience_ms))
+    /// Ends when replicas had time for two round trips to the farthest of them, or for what the limits say.
+    fn patience(&self, place: &Place) -> Boxed<'static, ()> {
+        let members = place.sets.members();
+        let farthest = members.iter().filter_map(|node| self.round_trip_to(*node)).max();
+        let least = Duration::from_millis(self.limits.patience_ms);
+        self.env.clock.sleep(least.max(farthest.unwrap_or_default() * 2))
+    }
+
+    /// How long a small message takes to a node and back, as far as that is known.
+    pub(crate) fn round_trip_to(&self, node: NodeId) -> Option<Duration> {
+        self.network.round_trip(self.peer_of(node)?)
     }
 
     pub(crate) fn me(&self) -> NodeId {
@@ -317,14 +345,16 @@ fn read_answer(answer: Message) -> Answered {
 #[derive(Default)]
 struct Trouble {
     round: u32,
+    rounds: u32,
     refusing: BTreeSet<NodeId>,
+    full: BTreeSet<NodeId>,
     gate: Gate,
-    full: bool,
 }
 
 impl Trouble {
     fn next_round(&mut self, round: u32) {
         self.round = round;
+        self.rounds += 1;
         self.refusing.clear();
     }
 
@@ -334,7 +364,7 @@ impl Trouble {
                 self.gate = self.gate.max(gate);
                 return Some(reply);
             }
-            Answer::Full => self.full = true,
+            Answer::Full => _ = self.full.insert(node),
             Answer::Refused(refusal) => tracing::warn!(?node, ?refusal, "a replica refused"),
             Answer::Failed | Answer::Scanned(_) | Answer::Stored => {}
             Answer::NeedData | Answer::Block | Answer::NoBlock => {}
@@ -343,6 +373,11 @@ impl Trouble {
             self.refusing.insert(node);
         }
         None
+    }
+
+    /// Is it certain that nobody took anything, for want of room?
+    fn is_full(&self, sets: &ReplicaSets) -> bool {
+        self.rounds == 1 && sets.members().iter().all(|node| self.full.contains(node))
     }
 
     /// Can the round never complete?

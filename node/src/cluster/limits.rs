@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use trellis_spec::register::WriteMode;
 
+use crate::storage::BLOCK_MAX_BYTES;
+
 /// Limits of one node. All have defaults that suit a few nodes on ordinary links.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,12 +35,22 @@ pub struct Limits {
     pub upload_window_blocks: usize,
     /// Blocks of one download that are fetched ahead.
     pub download_window_blocks: usize,
-    /// Bytes of blocks in memory, all uploads and downloads together.
+    /// Bytes of blocks in memory, all uploads together.
     pub blocks_in_flight_bytes: usize,
+    /// Bytes of blocks fetched ahead, all downloads together; a download beyond it holds one block at a time.
+    pub download_ahead_bytes: usize,
+    /// Bytes of messages kept for replicas that were not needed for an acknowledgement.
+    pub linger_bytes: usize,
     /// An upload must be finished within this time: after it, nothing that names its blocks is written any more.
     pub upload_valid_hours: u64,
+    /// A completion of a multipart upload must be done within this time, or is begun anew.
+    pub completion_valid_ms: u64,
     /// Rows that one scan of a replica returns.
     pub scan_max_rows: usize,
+    /// Bytes that one scan of a replica returns, about.
+    pub scan_max_bytes: usize,
+    /// A listing that finds nothing to return looks on for at most this long.
+    pub scan_deadline_ms: u64,
     /// Buckets and access keys are remembered for this long. What was written is never judged by a remembered bucket.
     pub control_cache_ms: u64,
     /// A bucket whose deletion did not come to an end within this time is opened again by whoever meets it.
@@ -61,11 +73,72 @@ impl Default for Limits {
             block_bytes: 1 << 20,
             upload_window_blocks: 8,
             download_window_blocks: 6,
-            blocks_in_flight_bytes: 96 << 20,
+            blocks_in_flight_bytes: 64 << 20,
+            download_ahead_bytes: 64 << 20,
+            linger_bytes: 32 << 20,
             upload_valid_hours: 48,
+            completion_valid_ms: 30_000,
             scan_max_rows: 1_000,
+            scan_max_bytes: 512 << 10,
+            scan_deadline_ms: 30_000,
             control_cache_ms: 2_000,
             deletion_abandoned_ms: 15_000,
         }
+    }
+}
+
+/// Limits that contradict each other or what links and disks accept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} = {value} is out of range: it must be between {least} and {most}")]
+pub struct LimitError {
+    /// The limit.
+    pub name: &'static str,
+    /// Its value.
+    pub value: usize,
+    /// The least it may be.
+    pub least: usize,
+    /// The most it may be.
+    pub most: usize,
+}
+
+impl Limits {
+    /// Refuses limits under which a node could not work.
+    pub fn check(&self) -> Result<(), LimitError> {
+        let within = |name, value, least, most| match value {
+            value if (least..=most).contains(&value) => Ok(()),
+            value => Err(LimitError {
+                name,
+                value,
+                least,
+                most,
+            }),
+        };
+        within("inline_max_bytes", self.inline_max_bytes, 0, 512 << 10)?;
+        within("block_bytes", self.block_bytes, 64 << 10, BLOCK_MAX_BYTES)?;
+        within("upload_window_blocks", self.upload_window_blocks, 1, 1024)?;
+        within("download_window_blocks", self.download_window_blocks, 1, 1024)?;
+        within(
+            "blocks_in_flight_bytes",
+            self.blocks_in_flight_bytes,
+            self.block_bytes,
+            usize::MAX,
+        )?;
+        within("scan_max_rows", self.scan_max_rows, 1, 100_000)?;
+        within("scan_max_bytes", self.scan_max_bytes, 1, 768 << 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range_and_nonsense_is_not() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        let endless = Limits {
+            block_bytes: 0,
+            ..Limits::default()
+        };
+        assert!(endless.check().is_err_and(|error| error.name == "block_bytes"));
     }
 }

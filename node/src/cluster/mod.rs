@@ -16,7 +16,8 @@ mod wire;
 
 pub use blocks::{BlockError, StoredBlock};
 pub use coordinator::{Coordinator, Target};
-pub use limits::Limits;
+pub use limits::{LimitError, Limits};
 pub use listing::{Listed, Span};
 pub use operations::{ClusterError, Found, Swapped};
 pub use replica::{Replica, ReplicaService};
+pub(crate) use wire::encode;

@@ -139,7 +139,6 @@ impl Replica {
         request: &Request<Row>,
     ) -> Result<(Answer, Position), CellsError> {
         let partition = admitted.partition();
-        let latest_us = self.latest_us();
         let _partition = self.lock(partition);
         let gate = self.gate(partition, gate)?;
         let cell = self.cells.load(partition, key, needed(request))?;
@@ -149,7 +148,7 @@ impl Replica {
             floor: Stamp::ZERO,
             gate: gate.value,
         };
-        let served = serve_row::<Row, Sound>(admitted, &stored, latest_us, request);
+        let served = serve_row::<Row, Sound>(admitted, &stored, self.now_us(), self.skew_us(), request);
         let mut position = cell.written_at.max(gate.written_at);
         if let Some(changed) = served.changed {
             position = position.max(self.cells.replace(partition, key, &before, changed)?);
@@ -175,13 +174,11 @@ impl Replica {
     ) -> Result<Answer, CellsError> {
         let partition = admitted.partition();
         let limit = self.limits.scan_max_rows.min(limit as usize).max(1);
-        let (range, gate) = {
-            let _partition = self.lock(partition);
-            (
-                self.cells.scan(partition, from, to, limit)?,
-                self.gate(partition, gate)?,
-            )
-        };
+        // The gate first: when it is closed, everything it ever let through is visible to the scan.
+        let gate = self.gate(partition, gate)?;
+        let range = self
+            .cells
+            .scan(partition, from, to, limit, self.limits.scan_max_bytes)?;
         self.cells.durable(range.written_at.max(gate.written_at)).await?;
         let rows = scanned_rows(range.value.cells);
         Ok(Answer::Scanned(Scanned {
@@ -276,10 +273,13 @@ impl Replica {
         }
     }
 
-    /// The latest time that a new stamp may have.
-    fn latest_us(&self) -> u64 {
-        let known = self.env.clock.wall_us().max(self.greatest_us());
-        known.saturating_add(self.limits.clock_skew_max_ms.saturating_mul(1000))
+    /// The clock that new stamps are compared with: this node's, or the greatest stamp accepted here.
+    fn now_us(&self) -> u64 {
+        self.env.clock.wall_us().max(self.greatest_us())
+    }
+
+    fn skew_us(&self) -> u64 {
+        self.limits.clock_skew_max_ms.saturating_mul(1000)
     }
 
     fn lock(&self, partition: Partition) -> MutexGuard<'_, ()> {

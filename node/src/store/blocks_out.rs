@@ -27,10 +27,15 @@ type Segments = BoxStream<'static, Result<Segment, StoreError>>;
 
 /// The bytes of `body` in `range`.
 pub(super) fn read_body(coordinator: Arc<Coordinator>, body: Body, range: Range<u64>) -> ByteStream {
-    let window = coordinator.limits.download_window_blocks.max(1);
-    let kib = u32::try_from(window * (coordinator.limits.block_bytes >> 10)).unwrap_or(u32::MAX);
-    // Held for the whole download: so many blocks may be in memory for it.
-    let share = coordinator.block_memory.clone().try_acquire_many_owned(kib).ok();
+    let limits = &coordinator.limits;
+    let blocks = usize::try_from((range.end - range.start).div_ceil(limits.block_bytes as u64)).unwrap_or(usize::MAX);
+    let window = limits.download_window_blocks.min(blocks).max(1);
+    let kib = u32::try_from(window * (limits.block_bytes >> 10)).unwrap_or(u32::MAX);
+    // Held for the whole download: so many blocks may be in memory for it. One block at a time needs no share.
+    let share = match window {
+        1 => None,
+        _ => coordinator.download_memory.clone().try_acquire_many_owned(kib).ok(),
+    };
     let ahead = if share.is_some() { window } else { 1 };
     let segments = segments(coordinator.clone(), body, range);
     let fetched = segments

@@ -86,6 +86,10 @@ impl ClusterStore {
                 ]))
             },
         );
+        let mut guard = match self.taken(name).await? {
+            Some(taken) if taken.op != op => self.name_is_taken(owner, Some(taken)).await?,
+            Some(_) | None => Guard::Absent,
+        };
         let id = BucketId(self.coordinator.env.random_id());
         let bucket = row::Bucket {
             id,
@@ -102,7 +106,6 @@ impl ClusterStore {
             .write(&target, self.fresh_op(), content, u64::MAX)
             .await
             .map_err(write_failed)?;
-        let mut guard = Guard::Absent;
         const TRIES: usize = 3;
         for _ in 0..TRIES {
             let named = Content::Value(Row::Name(row::BucketName { bucket: id }));
@@ -115,16 +118,48 @@ impl ClusterStore {
                 .map_err(conflict)?
             {
                 Swapped::Written(accepted) => return self.created(&accepted).await,
-                Swapped::Refused(current) => guard = self.name_is_taken(owner, current).await?,
+                Swapped::Refused(current) => match self.name_is_taken(owner, current).await {
+                    Ok(next) => guard = next,
+                    Err(error) => {
+                        self.forget_nameless(id).await;
+                        return Err(error);
+                    }
+                },
             }
         }
         Err(StoreError::SlowDown)
+    }
+
+    /// The name's row.
+    async fn taken(&self, name: &BucketName) -> Result<Option<Accepted<Row>>, StoreError> {
+        let target = control(Address::name(name.as_str()));
+        Ok(self
+            .coordinator
+            .read(&target, Fetch::Head)
+            .await
+            .map_err(read_failed)?
+            .accepted)
+    }
+
+    /// Deletes the row of a bucket that did not get its name. What fails here is invisible to clients.
+    async fn forget_nameless(&self, id: BucketId) {
+        let target = control(Address::bucket(id));
+        if let Err(error) = self
+            .coordinator
+            .write(&target, self.fresh_op(), Content::Tombstone, u64::MAX)
+            .await
+        {
+            tracing::info!(%error, "the row of a bucket without a name was left behind");
+        }
     }
 
     /// The bucket that the name stands for now: a repeat finds the one that its first attempt created.
     async fn created(&self, name: &Accepted<Row>) -> Result<BucketInfo, StoreError> {
         let id = name.content.live().and_then(name_row).ok_or(StoreError::SlowDown)?;
         let stored = self.stored_bucket(id).await?.ok_or(StoreError::SlowDown)?;
+        if stored.row.state == BucketState::Deleted {
+            return Err(StoreError::SlowDown);
+        }
         info(&stored.row).ok_or(StoreError::SlowDown)
     }
 
@@ -145,10 +180,12 @@ impl ClusterStore {
 
     /// The name's row: who made it and the bucket that it stands for.
     pub(super) async fn named(&self, name: &BucketName) -> Result<Option<(OpId, BucketId)>, StoreError> {
-        let target = control(Address::name(name.as_str()));
-        let found = self.coordinator.read(&target, Fetch::Head).await.map_err(read_failed)?;
-        let id = found.live().and_then(name_row);
-        Ok(found.accepted.map(|accepted| accepted.op).zip(id))
+        let taken = self.taken(name).await?;
+        let id = taken
+            .as_ref()
+            .and_then(|accepted| accepted.content.live())
+            .and_then(name_row);
+        Ok(taken.map(|accepted| accepted.op).zip(id))
     }
 
     /// The bucket's row as a quorum knows it.

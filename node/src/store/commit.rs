@@ -6,7 +6,7 @@ use trellis_s3api::bucket::BucketInfo;
 use trellis_s3api::condition::{EtagSet, WriteCondition};
 use trellis_s3api::error::StoreError;
 use trellis_s3api::object::{Etag, ObjectKey};
-use trellis_spec::register::{Accepted, Content, OpId};
+use trellis_spec::register::{Accepted, Content, OpId, WriteMode};
 use trellis_spec::row::{Address, BucketId, Condition, Guard, Match, Row, Swap};
 
 use super::{ClusterStore, write_failed};
@@ -69,9 +69,12 @@ impl ClusterStore {
             match tried {
                 Ok(committed) => return Ok(committed),
                 Err(ClusterError::Gated) => match self.look_behind_gate(commit.bucket).await? {
-                    BehindGate::Gone => return Err(StoreError::NoSuchBucket),
+                    BehindGate::Gone => return Err(self.gone(commit.bucket).await),
                     // A conditional write that may have proposed is not judged anew.
                     BehindGate::Open if !commit.condition.is_none() => return Err(StoreError::ConditionalConflict),
+                    BehindGate::Open if self.coordinator.limits.unconditional_writes == WriteMode::Strict => {
+                        return Err(StoreError::OutcomeUnknown);
+                    }
                     BehindGate::Open => {}
                 },
                 Err(ClusterError::Unknown) if !commit.condition.is_none() => {
@@ -80,7 +83,19 @@ impl ClusterStore {
                 Err(error) => return Err(write_failed(error)),
             }
         }
-        Err(StoreError::SlowDown)
+        // A minority may hold the value.
+        Err(StoreError::OutcomeUnknown)
+    }
+
+    /// The bucket that a request was about is gone. If its name stands for another one by now, the client shall ask
+    /// again: what it found was out of date.
+    pub(super) async fn gone(&self, bucket: &BucketInfo) -> StoreError {
+        self.buckets.remove(&bucket.name);
+        match self.named(&bucket.name).await {
+            Ok(Some((_, id))) if id != bucket_id(bucket) => StoreError::SlowDown,
+            Ok(_) => StoreError::NoSuchBucket,
+            Err(error) => error,
+        }
     }
 
     async fn write(&self, commit: &Commit<'_>) -> Result<Committed, ClusterError> {
@@ -115,7 +130,7 @@ impl ClusterStore {
             }
             self.coordinator.env.clock.sleep(Duration::from_millis(100)).await;
         }
-        Err(StoreError::SlowDown)
+        Err(StoreError::OutcomeUnknown)
     }
 }
 

@@ -13,12 +13,14 @@ use trellis_s3api::multipart::{Assembly, Completion as Asked, PartInfo, assemble
 use trellis_s3api::object::{ObjectInfo, ObjectKey};
 use trellis_s3api::scan::UploadId;
 use trellis_spec::register::{Content, Fetch};
-use trellis_spec::row::{Body, Completion, Manifest, Object, PageRef, PartRef, Row, UploadState, VersionId};
+use trellis_spec::row::{BlockName, Body, Completion, Manifest, Object, PageRef, PartRef, Row, UploadState, VersionId};
+use trellis_spec::stamp::Stamp;
 
-use super::commit::{Commit, Committed, object_target};
-use super::ids::digest;
+use super::commit::{BehindGate, Commit, Committed, object_target};
+
 use super::upload::{StoredPart, StoredUpload, upload_info};
-use super::{ClusterStore, attributes, read_failed};
+use super::{ClusterStore, attributes, read_failed, write_failed};
+use crate::cluster::{ClusterError, encode};
 
 /// Parts that one page of a manifest names.
 const PARTS_IN_PAGE: usize = 500;
@@ -40,12 +42,11 @@ impl ClusterStore {
         match &stored.row.state {
             UploadState::Open => {
                 let completion = self.assemble_parts(key, &stored, asked, fingerprint).await?;
-                let claimed = self.claim_upload(&stored, &completion).await?;
-                self.write_completed(bucket, key, &claimed, &completion, condition)
-                    .await
+                self.write_completed(bucket, key, stored, completion, condition).await
             }
             UploadState::Completing(completion) if completion.asked == fingerprint => {
-                self.write_completed(bucket, key, &stored, completion, condition).await
+                let completion = completion.clone();
+                self.write_completed(bucket, key, stored, completion, condition).await
             }
             UploadState::Completing(_) => Err(StoreError::SlowDown),
             UploadState::Completed(completion) if completion.asked == fingerprint => {
@@ -81,6 +82,7 @@ impl ClusterStore {
             op,
             asked: fingerprint,
             object,
+            stamp: Stamp::ZERO,
             until,
         })
     }
@@ -119,57 +121,93 @@ impl ClusterStore {
         }
     }
 
-    /// Moves the upload row to completing. Whoever lost to another completion finds its own there on a repeat.
-    async fn claim_upload(&self, upload: &StoredUpload, completion: &Completion) -> Result<StoredUpload, StoreError> {
-        let state = UploadState::Completing(completion.clone());
-        let op = self
-            .move_upload(upload, self.fresh_op(), state.clone())
-            .await?
-            .ok_or(StoreError::SlowDown)?;
-        let mut row = upload.row.clone();
-        row.state = state;
-        Ok(StoredUpload {
-            id: upload.id,
-            target: upload.target.clone(),
-            row,
-            op,
-        })
-    }
-
+    /// Claims the upload, writes the object, and says so in the upload row; only then is the client answered. A claim
+    /// carries a stamp of its own: a coordinator whose claim was taken over can neither answer nor overwrite.
     async fn write_completed(
         &self,
         bucket: &BucketInfo,
         key: &ObjectKey,
-        upload: &StoredUpload,
-        completion: &Completion,
+        mut upload: StoredUpload,
+        mut completion: Completion,
         condition: &WriteCondition,
     ) -> Result<ObjectInfo, StoreError> {
+        const TRIES: usize = 3;
+        for _ in 0..TRIES {
+            upload = self.claim_upload(upload, &mut completion).await?;
+            let committed = match self.write_claimed(bucket, key, &completion, condition).await {
+                // Something newer stands there: with a later stamp the object takes its place, as a PUT would.
+                Err(StoreError::OutcomeUnknown) if condition.is_none() => continue,
+                committed => committed?,
+            };
+            return match committed {
+                Committed::Done(_) => {
+                    let state = UploadState::Completed(completion.clone());
+                    let moved = self.move_upload(&upload, self.fresh_op(), state).await?;
+                    moved.ok_or(StoreError::OutcomeUnknown)?;
+                    self.described(&completion.object).await
+                }
+                Committed::Refused(current) => {
+                    self.move_upload(&upload, self.fresh_op(), UploadState::Open).await?;
+                    condition.holds(current.as_ref())?;
+                    Err(StoreError::PreconditionFailed)
+                }
+            };
+        }
+        Err(StoreError::OutcomeUnknown)
+    }
+
+    /// Moves the upload row to completing, under a stamp and for a time that are this try's own.
+    async fn claim_upload(
+        &self,
+        upload: StoredUpload,
+        completion: &mut Completion,
+    ) -> Result<StoredUpload, StoreError> {
+        let valid_us = self.coordinator.limits.completion_valid_ms.saturating_mul(1000);
+        completion.stamp = self.coordinator.stamp(Stamp::ZERO);
+        completion.until = completion.stamp.time.saturating_add(valid_us);
+        let state = UploadState::Completing(completion.clone());
+        let op = self
+            .move_upload(&upload, self.fresh_op(), state.clone())
+            .await?
+            .ok_or(StoreError::SlowDown)?;
+        let mut row = upload.row;
+        row.state = state;
+        Ok(StoredUpload { row, op, ..upload })
+    }
+
+    async fn write_claimed(
+        &self,
+        bucket: &BucketInfo,
+        key: &ObjectKey,
+        completion: &Completion,
+        condition: &WriteCondition,
+    ) -> Result<Committed, StoreError> {
         let content = Content::Value(Row::Object(completion.object.clone()));
         let (op, until_us) = (completion.op, completion.until);
-        let committed = self
-            .commit(Commit {
-                bucket,
-                key,
-                op,
-                content,
-                condition,
-                until_us,
-            })
-            .await?;
-        match committed {
-            Committed::Done(_) => {
-                // The object is there; should this fail, a repeat finds it so.
-                let state = UploadState::Completed(completion.clone());
-                if let Err(error) = self.move_upload(upload, self.fresh_op(), state).await {
-                    tracing::info!(%error, "an upload was completed, but its row does not say so yet");
-                }
-                self.described(&completion.object).await
-            }
-            Committed::Refused(current) => {
-                self.move_upload(upload, self.fresh_op(), UploadState::Open).await?;
-                condition.holds(current.as_ref())?;
-                Err(StoreError::PreconditionFailed)
-            }
+        if !condition.is_none() {
+            return self
+                .commit(Commit {
+                    bucket,
+                    key,
+                    op,
+                    content,
+                    condition,
+                    until_us,
+                })
+                .await;
+        }
+        let target = object_target(bucket, key);
+        match self
+            .coordinator
+            .write_under(&target, op, content, completion.stamp)
+            .await
+        {
+            Ok(_) => Ok(Committed::Done(None)),
+            Err(ClusterError::Gated) => match self.look_behind_gate(bucket).await? {
+                BehindGate::Gone => Err(self.gone(bucket).await),
+                BehindGate::Open => Err(StoreError::OutcomeUnknown),
+            },
+            Err(error) => Err(write_failed(error)),
         }
     }
 
@@ -196,18 +234,11 @@ impl ClusterStore {
     }
 }
 
-/// Of the parts with a number that the client names, the newest with the entity tag that it names, or the newest.
+/// Of the parts with a number that the client names, the newest.
 fn choose<'a>(stored: &'a Parts, asked: &Asked) -> BTreeMap<u16, &'a StoredPart> {
     let choose = |named: &trellis_s3api::multipart::NamedPart| {
         let versions = stored.get(&named.number)?;
-        let matching = versions
-            .iter()
-            .filter(|part| part.info.etag == named.etag)
-            .max_by_key(|part| part.ballot);
-        Some((
-            named.number,
-            matching.or_else(|| versions.iter().max_by_key(|part| part.ballot))?,
-        ))
+        Some((named.number, versions.iter().max_by_key(|part| part.ballot)?))
     };
     asked.parts.iter().filter_map(choose).collect()
 }
@@ -223,11 +254,7 @@ fn part_ref(part: &StoredPart) -> PartRef {
     }
 }
 
+/// A digest of what was asked for, in an encoding that later programs make alike.
 fn fingerprint(asked: &Asked) -> [u8; 32] {
-    let text = format!("{asked:?}");
-    let (first, second) = (digest(&[b"1", text.as_bytes()]), digest(&[b"2", text.as_bytes()]));
-    let mut fingerprint = [0; 32];
-    fingerprint[..16].copy_from_slice(&first);
-    fingerprint[16..].copy_from_slice(&second);
-    fingerprint
+    BlockName::of(&encode(asked)).0
 }

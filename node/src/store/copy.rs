@@ -88,7 +88,7 @@ impl ClusterStore {
                 stored.into_iter().map(|stored| stored.block()).collect(),
             ))),
             Err(BlockError::NeedData | BlockError::Missing) => Ok(None),
-            Err(error @ (BlockError::Unreached | BlockError::Full)) => Err(block_failed(error)),
+            Err(error @ (BlockError::Unreached | BlockError::Full | BlockError::Busy)) => Err(block_failed(error)),
         }
     }
 }

@@ -147,7 +147,7 @@ impl BlockUpload {
         while self.pending.len() >= self.coordinator.limits.upload_window_blocks.max(1) {
             self.wait_for_one().await?;
         }
-        let room = self.coordinator.block_room(data.len()).await;
+        let room = self.coordinator.block_room(data.len()).await.map_err(block_failed)?;
         let (coordinator, owner) = (self.coordinator.clone(), self.owner.clone());
         let (done, pending) = oneshot::channel();
         // A task of its own, so that naming and sending one block goes on while the next one is read and hashed.
@@ -198,6 +198,7 @@ async fn store(
 pub(super) fn block_failed(error: BlockError) -> StoreError {
     match error {
         BlockError::Full => StoreError::StorageFull,
+        BlockError::Busy => StoreError::SlowDown,
         BlockError::Unreached | BlockError::NeedData => StoreError::Unavailable(error.to_string()),
         BlockError::Missing => StoreError::Internal(error.to_string()),
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use trellis_s3api::body::Body as Incoming;
 use trellis_s3api::bucket::BucketInfo;
 use trellis_s3api::condition::WriteCondition;
@@ -11,7 +12,7 @@ use trellis_s3api::object::{ObjectInfo, ObjectKey, ObjectPart};
 use trellis_s3api::store::{ByteStream, Origin, PutObject};
 use trellis_spec::gate::Gate;
 use trellis_spec::register::{Accepted, Content, Fetch};
-use trellis_spec::row::{Address, Body, Manifest, Object, Row};
+use trellis_spec::row::{Address, Body, Manifest, Object, PartRef, Row};
 
 use super::attributes::{self, checksums};
 use super::blocks_out::{load_page, read_body};
@@ -147,8 +148,7 @@ impl ClusterStore {
             Gate::Open => Ok(()),
             Gate::Closed => match self.reopen(bucket).await? {
                 Some(BehindGate::Open) | None => Ok(()),
-                Some(BehindGate::Gone) if self.named(&bucket.name).await?.is_some() => Err(StoreError::SlowDown),
-                Some(BehindGate::Gone) => Err(StoreError::NoSuchBucket),
+                Some(BehindGate::Gone) => Err(self.gone(bucket).await),
             },
         }
     }
@@ -176,23 +176,28 @@ impl ClusterStore {
         }
     }
 
-    /// The parts of an object that was uploaded in parts.
+    /// The parts of an object that was uploaded in parts: its entity tag tells.
     pub(super) async fn parts_of(&self, object: &Object) -> Result<Vec<ObjectPart>, StoreError> {
-        let Body::Paged(pages) = &object.body else {
-            return Ok(Vec::new());
+        let pages = match &object.body {
+            Body::Paged(pages) if object.etag.contains('-') => pages,
+            Body::Paged(_) | Body::Inline(_) | Body::Blocks(_) => return Ok(Vec::new()),
         };
-        let mut parts = Vec::new();
-        for number in (0_u32..).take(pages.page_bytes.len()) {
-            match load_page(&self.coordinator, Address::manifest(pages.manifest, number)).await? {
-                Manifest::Blocks(_) => return Ok(Vec::new()),
-                Manifest::Parts(page) => parts.extend(page.into_iter().map(|part| ObjectPart {
-                    number: part.number,
-                    size: part.size,
-                    checksum: checksums(&part.checksums).into_iter().next(),
-                })),
-            }
-        }
-        Ok(parts)
+        let numbers = (0_u32..).take(pages.page_bytes.len());
+        let load = |number| load_page(&self.coordinator, Address::manifest(pages.manifest, number));
+        let pages = try_join_all(numbers.map(load)).await?;
+        Ok(pages.into_iter().flat_map(parts_in).collect())
+    }
+}
+
+fn parts_in(page: Manifest) -> Vec<ObjectPart> {
+    let part = |part: PartRef| ObjectPart {
+        number: part.number,
+        size: part.size,
+        checksum: checksums(&part.checksums).into_iter().next(),
+    };
+    match page {
+        Manifest::Blocks(_) => Vec::new(),
+        Manifest::Parts(parts) => parts.into_iter().map(part).collect(),
     }
 }
 

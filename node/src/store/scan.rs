@@ -1,6 +1,7 @@
 //! Listing objects and uploads: ranges of rows, as a majority holds them.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use trellis_s3api::bucket::BucketInfo;
 use trellis_s3api::error::StoreError;
@@ -24,16 +25,16 @@ impl ClusterStore {
             Bound::Included(from) => id.objects_from(from.as_bytes()).max(prefix.clone()),
             Bound::Excluded(from) => just_after(id.objects_from(from.as_bytes())).max(prefix.clone()),
         };
-        let listed = self.range(bucket, from, &prefix, scan.limit).await?;
+        let found = self.range(bucket, from, &prefix, scan.limit).await?;
         let key = |row: &[u8]| id.object_key(row).and_then(|key| String::from_utf8(key.to_vec()).ok());
-        let entries = listed
-            .page
-            .live()
+        let entries = found
+            .rows
+            .iter()
             .filter_map(|(row, value)| listed_object(key(row)?, value))
             .collect();
         Ok(ObjectPage {
             entries,
-            resume: last_seen(&listed).and_then(|row| key(row)),
+            resume: found.resume.and_then(|row| key(&row)),
         })
     }
 
@@ -45,19 +46,13 @@ impl ClusterStore {
     ) -> Result<UploadPage, StoreError> {
         let id = bucket_id(bucket);
         let prefix = id.uploads_from(scan.prefix.as_bytes(), None);
-        let listed = self
-            .range(
-                bucket,
-                uploads_start(id, &scan.from).max(prefix.clone()),
-                &prefix,
-                scan.limit,
-            )
-            .await?;
+        let start = uploads_start(id, &scan.from).max(prefix.clone());
+        let found = self.range(bucket, start, &prefix, scan.limit).await?;
         let key = |row: &[u8]| {
             let (key, upload) = id.upload_key(row)?;
             Some((String::from_utf8(key).ok()?, upload_text(upload)))
         };
-        let entry = |(row, value): (&RowKey, &Row)| {
+        let entry = |(row, value): &(RowKey, Row)| {
             let (key, id) = key(row)?;
             let upload = open_upload(value)?;
             let initiated = Timestamp::from_ms(upload.initiated_ms);
@@ -69,41 +64,83 @@ impl ClusterStore {
                 checksum,
             })
         };
-        let entries = listed.page.live().filter_map(entry).collect();
+        let entries = found.rows.iter().filter_map(entry).collect();
         Ok(UploadPage {
             entries,
-            resume: last_seen(&listed).and_then(|row| key(row)),
+            resume: found.resume.and_then(|row| key(&row)),
         })
     }
 
+    /// The first live rows from `from` on: scans on over what was deleted until there is one, or nothing more.
     async fn range(
         &self,
         bucket: &BucketInfo,
         from: RowKey,
         prefix: &RowKey,
         limit: usize,
-    ) -> Result<Listed, StoreError> {
+    ) -> Result<Live, StoreError> {
+        let limits = &self.coordinator.limits;
+        let scanning = self.scan_on(bucket, from, prefix, limit.clamp(1, limits.scan_max_rows));
+        let deadline = Duration::from_millis(limits.scan_deadline_ms);
+        let scanned = self.coordinator.env.timeout(deadline, scanning).await;
+        scanned.map_err(|_| StoreError::Unavailable("the listing took too long".to_owned()))?
+    }
+
+    async fn scan_on(
+        &self,
+        bucket: &BucketInfo,
+        mut from: RowKey,
+        prefix: &RowKey,
+        limit: usize,
+    ) -> Result<Live, StoreError> {
+        /// Where much was deleted, a page costs as much as many rows.
+        const SCAN_LEAST_ROWS: usize = 128;
         let id = bucket_id(bucket);
         let to = successor(prefix).expect("a table's letter is below 0xff");
-        let limit = limit.clamp(1, self.coordinator.limits.scan_max_rows);
-        let gate = Some(Address::gate(id, 0).key);
-        let span = Span {
-            placement: Placement::Index(id, 0),
-            from,
-            to,
-            limit,
-            gate,
-        };
-        let listed = self.coordinator.list(&span, Counted::All).await.map_err(read_failed)?;
-        self.believe(bucket, listed.gate).await?;
-        Ok(listed)
+        let most = self.coordinator.limits.scan_max_rows;
+        let mut rows = limit.max(SCAN_LEAST_ROWS).min(most);
+        loop {
+            let gate = Some(Address::gate(id, 0).key);
+            let span = Span {
+                placement: Placement::Index(id, 0),
+                from,
+                to: to.clone(),
+                limit: rows,
+                gate,
+            };
+            let listed = self.coordinator.list(&span, Counted::All).await.map_err(read_failed)?;
+            self.believe(bucket, listed.gate).await?;
+            match listed.page.bound.clone() {
+                Some(bound) if listed.page.live().next().is_none() => from = bound,
+                Some(_) | None => return Ok(Live::first(&listed, limit)),
+            }
+            rows = (rows * 2).min(most);
+        }
     }
 }
 
-/// Everything up to this row was seen; nothing if the range was seen to its end.
-fn last_seen(listed: &Listed) -> Option<&RowKey> {
-    listed.page.bound.as_ref()?;
-    listed.page.rows.keys().next_back()
+/// Live rows, and the last one up to which everything was seen if there may be more.
+struct Live {
+    rows: Vec<(RowKey, Row)>,
+    resume: Option<RowKey>,
+}
+
+impl Live {
+    fn first(listed: &Listed, limit: usize) -> Self {
+        let mut live = listed.page.live();
+        let rows: Vec<(RowKey, Row)> = live
+            .by_ref()
+            .take(limit)
+            .map(|(key, row)| (key.clone(), row.clone()))
+            .collect();
+        let last_taken = rows.last().map(|(key, _)| key.clone());
+        let resume = match (live.next(), &listed.page.bound) {
+            (Some(_), _) => last_taken,
+            (None, Some(_)) => listed.page.rows.keys().next_back().cloned(),
+            (None, None) => None,
+        };
+        Live { rows, resume }
+    }
 }
 
 fn uploads_start(id: BucketId, from: &UploadBound) -> RowKey {

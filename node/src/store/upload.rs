@@ -12,12 +12,13 @@ use trellis_s3api::store::{NewUpload, Origin, PartPage, PartTarget, Rest};
 use trellis_spec::listing::Counted;
 use trellis_spec::register::{Content, Fetch, OpId};
 use trellis_spec::row::{
-    Address, Guard, Part, Placement, Row, RowKey, Swap, Upload, UploadId as RowUploadId, UploadState, successor,
+    Address, Completion, Guard, Part, Placement, Row, RowKey, Swap, Upload, UploadId as RowUploadId, UploadState,
+    successor,
 };
 use trellis_spec::stamp::Stamp;
 
 use super::buckets::control;
-use super::commit::{BehindGate, SHARDS, bucket_id};
+use super::commit::{BehindGate, SHARDS, bucket_id, object_target};
 use super::ids::{upload_id, upload_text};
 use super::ingest::{Ingested, Owner};
 use super::{ClusterStore, attributes, read_failed, write_failed};
@@ -76,7 +77,7 @@ impl ClusterStore {
         {
             Ok(_) => Ok(upload_text(id)),
             Err(ClusterError::Gated) => match self.look_behind_gate(bucket).await? {
-                BehindGate::Gone => Err(StoreError::NoSuchBucket),
+                BehindGate::Gone => Err(self.gone(bucket).await),
                 BehindGate::Open => Err(StoreError::SlowDown),
             },
             Err(error) => Err(write_failed(error)),
@@ -222,15 +223,38 @@ impl ClusterStore {
         upload: &UploadId,
     ) -> Result<(), StoreError> {
         let stored = self.stored_upload(bucket, key, upload).await?;
-        match stored.row.state {
+        match &stored.row.state {
             UploadState::Open => {}
-            // Somebody is writing the object: it will be there, or the upload open again.
-            UploadState::Completing(_) => return Err(StoreError::SlowDown),
+            UploadState::Completing(completion) => self.outlive(bucket, key, completion).await?,
             UploadState::Completed(_) | UploadState::Aborted => return Err(StoreError::NoSuchUpload),
         }
         match self.move_upload(&stored, self.fresh_op(), UploadState::Aborted).await? {
             Some(_) => Ok(()),
             None => Err(StoreError::SlowDown),
+        }
+    }
+
+    /// Makes sure that a completion which somebody began and did not end writes nothing any more. Until its time is over
+    /// it may still be at work.
+    async fn outlive(&self, bucket: &BucketInfo, key: &ObjectKey, completion: &Completion) -> Result<(), StoreError> {
+        let skew_us = self.coordinator.limits.clock_skew_max_ms.saturating_mul(1000);
+        if self.coordinator.env.clock.wall_us() <= completion.until.saturating_add(skew_us) {
+            return Err(StoreError::SlowDown);
+        }
+        // A change that never applies: preparing it forbids every older stamp at a majority.
+        let swap = Swap {
+            guard: Guard::MadeBy(self.fresh_op()),
+            content: Content::Tombstone,
+        };
+        let target = object_target(bucket, key);
+        match self
+            .coordinator
+            .swap(&target, self.fresh_op(), swap, u64::MAX)
+            .await
+            .map_err(write_failed)?
+        {
+            Swapped::Refused(Some(current)) if current.op == completion.op => Err(StoreError::NoSuchUpload),
+            Swapped::Refused(_) | Swapped::Written(_) => Ok(()),
         }
     }
 

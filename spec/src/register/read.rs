@@ -119,16 +119,15 @@ impl<V: Value, R: Rules> Read<V, R> {
         }
     }
 
+    /// Asks one holder after the other under one round number, so that a slow one's answer still counts.
     fn fetch_whole(&mut self, newest: Accepted<V>, then: Then) -> ReadStep<V> {
-        let mut holders = self.holders(newest.ballot);
-        match holders.pop() {
-            Some(holder) => {
-                self.rounds += 1;
-                self.phase = Phase::Fetching { newest, holders, then };
-                self.ask(Audience::One(holder), Request::Read(Fetch::Full))
-            }
-            None => self.read(),
+        if !matches!(self.phase, Phase::Fetching { .. }) {
+            self.rounds += 1;
         }
+        let mut holders = self.holders(newest.ballot);
+        let Some(holder) = holders.pop() else { return Step::Wait };
+        self.phase = Phase::Fetching { newest, holders, then };
+        self.ask(Audience::One(holder), Request::Read(Fetch::Full))
     }
 
     /// Those who hold the value of this ballot and were not asked for it yet.
@@ -150,7 +149,8 @@ impl<V: Value, R: Rules> Read<V, R> {
         };
         let then = *then;
         match held.accepted {
-            Some(whole) if whole.op == newest.op && whole.content.is_whole() => {
+            // The operation alone does not tell: attempts of one SDK call share it and may differ in their content.
+            Some(whole) if whole.head().content == newest.head().content && whole.content.is_whole() => {
                 let whole = whole.under(newest.ballot);
                 self.with_newest(whole, then)
             }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::object::{Body, Object, VersionId};
 use crate::register::OpId;
+use crate::stamp::Stamp;
 
 /// An upload's row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub struct Completion {
     pub asked: [u8; 32],
     /// The object as it will be.
     pub object: Object,
+    /// The stamp under which whoever holds the claim writes the object row unconditionally. Another try claims anew,
+    /// with another stamp, so that a late attempt of an overtaken one changes nothing.
+    pub stamp: Stamp,
     /// Microseconds: the object row is proposed under no later stamp.
     pub until: u64,
 }
