@@ -17,7 +17,7 @@ use super::status::{HealthState, HealthStatus, LayoutStatus, LinkState, NodeStat
 use crate::env::Env;
 use crate::folder::NodeName;
 use crate::link::{LaneState, LaneStatus, Mesh, PeerId, PeerStatus};
-use crate::storage::{DiskRows, Files, Opened, RealFiles, Rows};
+use crate::storage::{DiskRows, Opened, Rows};
 use crate::store::ClusterStore;
 
 /// Files that are counted for the size of a folder; beyond them the size is a lower bound.
@@ -183,7 +183,7 @@ impl Observer {
         let seen = &self.inner.seen;
         let (data, folders) = (seen.data_folder.clone(), seen.folders.clone());
         let measure = move || {
-            let free_bytes = RealFiles.free_bytes(&data).unwrap_or(0);
+            let free_bytes = free_bytes(&data);
             (
                 folder_bytes(&folders.log),
                 folder_bytes(&folders.index),
@@ -295,6 +295,11 @@ fn problem(lane: &LaneStatus) -> Option<String> {
         LaneState::Failing(failure) => Some(failure.to_string()),
         LaneState::Connecting | LaneState::Connected { .. } | LaneState::Lost => None,
     }
+}
+
+/// What this user may still write on the disk; nothing if the disk does not say.
+fn free_bytes(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// What the files below a folder take up on the disk. Files come and go meanwhile; what cannot be seen is not counted.
