@@ -218,8 +218,8 @@ fn summary(row: row::AccessKey) -> KeySummary {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_wrapped_secret_opens_for_its_own_key_and_cluster_only() {
+    #[tokio::test]
+    async fn a_wrapped_secret_opens_for_its_own_key_and_cluster_only() {
         let (env, wrapping) = (Env::real(), SecretWrapping::new(&[1; 32]));
         let wrapped = wrapping.wrap(&env, "TKA", "secret");
         assert_eq!(wrapping.unwrap("TKA", &wrapped).as_deref(), Some("secret"));
