@@ -5,12 +5,16 @@
 //! that it notices ([`mutant`]).
 
 pub mod check;
+pub mod claim;
 pub mod coordinator;
 pub mod deletion;
+pub mod drain;
 pub mod history;
 pub mod listing;
 pub mod operation;
+pub mod program;
 pub mod rules;
 pub mod script;
+pub mod transcript;
 pub mod value;
 pub mod world;

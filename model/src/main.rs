@@ -1,126 +1,119 @@
-//! scratch
-use trellis_model::check::*;
-use trellis_model::world::*;
-use trellis_model::*;
-use trellis_spec::flaw::Flaw;
-use trellis_spec::register::WriteMode;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let script = script::Script::parse(&args[1]).unwrap();
-    let has = |x: &str| args.iter().any(|a| a == x);
-    let val = |x: &str| {
-        args.iter()
-            .find_map(|a| a.strip_prefix(x))
-            .map(|v| v.parse::<usize>().unwrap())
-    };
-    let mut w = World::new(script, val("n=").unwrap_or(3) as u8);
-    if has("strict") {
-        w.mode = WriteMode::Strict;
-    }
-    if has("inorder") {
-        w.clocks = Clocks::InOrder;
-    }
-    if has("far") {
-        w.restamp = Restamp::CloseOrFar;
-    }
-    if has("apart") {
-        w.fusion = Fusion::Apart;
-    }
-    if has("unsorted") {
-        w.sorted = false;
-    }
-    if has("body") {
-        w.body = value::Body::Here;
-        w.sorted = false;
-    }
-    if has("resend") {
-        w.resend = Resend::Allowed;
-    }
-    if has("raw") {
-        w.entropy = Entropy::Raw;
-    }
-    if has("guarded") {
-        w.entropy = Entropy::Guarded;
-    }
-    if has("reuse") {
-        w.stamps = Stamps::Reused;
-    }
-    if has("dirty") {
-        w.disks = Disks::Dirty { crashes: 1 };
-    }
-    if has("grouped") {
-        w.disks = Disks::Grouped { crashes: 1 };
-    }
-    if has("afterw") {
-        w.witness = Witness::AfterWrites;
-    }
-    if has("afterr") {
-        w.witness = Witness::AfterReads;
-    }
-    if has("page") {
-        w.page_limit = 1;
-    }
-    if let Some(r) = val("r=") {
-        w.retries = r as u8;
-    }
-    if let Some(f) = val("flaw=") {
-        w.protocol = rules::without(FL[f]);
-    }
-    let s = if let Some(b) = val("bfs=") {
-        Search::Nearest(b)
-    } else if let Some(b) = val("walk=") {
-        Search::Walks { seed: 1, states: b }
-    } else {
-        Search::Exhaustive
-    };
-    let t = std::time::Instant::now();
-    let r = search(&w, s);
-    println!(
-        "unique {} depth {} complete {} never {:?} {:.1}s fail {:?}",
-        r.unique,
-        r.depth,
-        r.complete,
-        r.never,
-        t.elapsed().as_secs_f32(),
-        r.failure.as_ref().map(|f| f.0)
-    );
-    if let Some((_, path)) = r.failure {
-        let mut names = Names::plain(w.replicas);
-        for (st, act) in path.into_vec() {
-            if let Some(a) = act {
-                let (text, _, n) = w.step(&st, a, &names);
-                println!("  {text}");
-                names = n;
-            } else {
-                println!("{st:?}");
-            }
-        }
+//! The program `trellis-model`: lists, checks and explores the claims about the protocols.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use trellis_model::claim::{self, Claim, Effort, Size};
+use trellis_model::program::{self, Outcome};
+
+/// Model checking of the Trellis protocols: the code that a node runs, under every order of messages, losses and
+/// crashes that a configuration allows.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  trellis-model list
+  trellis-model check C4                  the small sizes of one claim: seconds
+  trellis-model check C4 --size large     the large ones: minutes, some GB
+  trellis-model check all --size 'W|INM'  those of all claims whose title contains this
+  trellis-model mutants                   every guard that a claim notices, left out in turn
+  trellis-model mutants dirty-read        one of them, with the way to its discovery
+  trellis-model explore C1                in a browser, state by state"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints the claims, the sizes at which each is checked, and what each notices.
+    List,
+    /// Checks a claim, or `all`. Fails if a claim does not hold, or if a number of states is not the recorded one.
+    Check {
+        /// C1, C2, … or a word, as `list` has it.
+        claim: String,
+        /// `small`, `large`, or a part of a size's title.
+        #[arg(long, default_value = "small")]
+        size: String,
+        /// Saves a counterexample here, as JSON for `replay`.
+        #[arg(long)]
+        save: Option<PathBuf>,
+    },
+    /// Serves a claim's states to a browser.
+    Explore {
+        /// As for `check`.
+        claim: String,
+        /// A part of a size's title; without it, the first size.
+        #[arg(long, default_value = "")]
+        size: String,
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:3000")]
+        address: String,
+    },
+    /// Walks a saved scenario again with the rules as they are now, and prints it.
+    Replay {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Leaves out each guard in turn and looks whether its claim notices. Fails if one survives.
+    Mutants {
+        /// Only this one, with the way to its discovery.
+        name: Option<String>,
+        /// Saves that way here, as JSON for `replay`.
+        #[arg(long)]
+        save: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(Outcome::AsClaimed) => ExitCode::SUCCESS,
+        Ok(Outcome::Otherwise) => ExitCode::FAILURE,
+        // Whoever reads the output may stop reading.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => clap::Error::raw(clap::error::ErrorKind::Io, format!("{error}\n")).exit(),
     }
 }
-use Flaw::*;
-const FL: &[Flaw] = &[
-    WriteBelowQuorum,
-    ReadBelowQuorum,
-    NoWriteBack,
-    WriteBackBelowQuorum,
-    WriteIgnoresPromise,
-    WriteBackIgnoresPromise,
-    AcceptIgnoresPromise,
-    PrepareBelowQuorum,
-    RefusesUnsettled,
-    StrictWriteRetries,
-    EarlierMajorityCounts,
-    ForgetsOwnProposal,
-    RepeatsReplacedProposal,
-    SettleRenames,
-    AcceptLeavesPromise,
-    WriteIgnoresNewer,
-    FilterBeforeMerge,
-    ListingWithoutRepair,
-    RepairLiveRowsOnly,
-    MergeBeyondBound,
-    ListingFromOne,
-    GateUnchecked,
-    ListBeforeGate,
-    DeletionNotOwned,
-];
+
+fn run(command: Command) -> io::Result<Outcome> {
+    let out = &mut io::stdout().lock();
+    match command {
+        Command::List => program::list(out).map(|()| Outcome::AsClaimed),
+        Command::Check { claim, size, save } => {
+            let mut outcome = Outcome::AsClaimed;
+            for claim in claims(&claim)? {
+                outcome = outcome.and(program::check(out, &claim, |of| is_meant(of, &size), save.as_deref())?);
+            }
+            Ok(outcome)
+        }
+        Command::Explore { claim, size, address } => {
+            let claims = claims(&claim)?;
+            let sizes = claims.iter().flat_map(|claim| &claim.sizes);
+            let found = sizes.into_iter().find(|of| size.is_empty() || is_meant(of, &size));
+            let size = found.ok_or_else(|| io::Error::other("no size of that title; see `trellis-model list`"))?;
+            program::explore(out, size, &address).map(|()| Outcome::AsClaimed)
+        }
+        Command::Replay { file } => program::replay(out, &file),
+        Command::Mutants { name, save } => program::mutants(out, name.as_deref(), save.as_deref()),
+    }
+}
+
+fn claims(name: &str) -> io::Result<Vec<Claim>> {
+    if name == "all" {
+        return Ok(claim::all());
+    }
+    let found =
+        claim::find(name).ok_or_else(|| io::Error::other(format!("no claim {name}; see `trellis-model list`")))?;
+    Ok(vec![found])
+}
+
+fn is_meant(size: &Size, wanted: &str) -> bool {
+    match (wanted, size.effort) {
+        ("small", effort) => effort == Effort::Small,
+        ("large", effort) => effort == Effort::Large,
+        (part, _) => size.title().contains(part),
+    }
+}

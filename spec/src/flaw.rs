@@ -15,6 +15,8 @@ pub enum Flaw {
     NoWriteBack,
     /// A write-back needs a majority, not one less.
     WriteBackBelowQuorum,
+    /// A value is written back or returned only with its inline body.
+    HeadTakenForWhole,
     /// A blind write with a stamp below a promise is refused.
     WriteIgnoresPromise,
     /// A write-back with a stamp below a promise is refused.
@@ -35,10 +37,9 @@ pub enum Flaw {
     RepeatsReplacedProposal,
     /// A settled value keeps the identity of the operation that made it.
     SettleRenames,
-    /// An accepted proposal raises the promise too.
-    AcceptLeavesPromise,
-    /// A write is not applied over a newer accepted value.
-    WriteIgnoresNewer,
+    /// A replica never goes back to an older value. Two guards, each enough by itself: what is accepted raises the
+    /// promise too, and every stamp is compared with what is held.
+    GoesBack,
     /// Pages of a listing are merged before tombstones are left out.
     FilterBeforeMerge,
     /// Rows that differ are repaired before a page is returned.

@@ -7,7 +7,7 @@ use trellis_spec::gate::{Gate, GateState};
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::Stored;
 use trellis_spec::quorum::NodeId;
-use trellis_spec::register::{Audience, Cell, Reply, Request};
+use trellis_spec::register::{Audience, Cell, Fetch, Reply, Request};
 use trellis_spec::stamp::Stamp;
 
 use super::state::Running;
@@ -200,8 +200,18 @@ impl World {
             .call
             .clone()
             .expect("an operation that waits for no stamp has asked");
+        let whole = running.audience != Audience::All || column == 0;
         let at = state.column(column.into());
         match call {
+            Call::Row(key, Request::Read(fetch)) => {
+                // Drivers ask one replica for the body and the others for heads.
+                let fetch = if whole || self.body == Body::Absent {
+                    fetch
+                } else {
+                    Fetch::Head
+                };
+                Answer::Row(self.serve(at, key, &Request::Read(fetch)))
+            }
             Call::Row(key, request) => Answer::Row(self.serve(at, key, &request)),
             Call::Scan(from) => Answer::Scanned(self.scan(at, from)),
         }
@@ -304,6 +314,11 @@ impl World {
         loop {
             step = match step {
                 Move::Wait => return,
+                Move::Ask { round, .. } if round > self.rounds => {
+                    let (outcome, evidence) = coordinator.on_deadline();
+                    self.finish(state, op, outcome, evidence);
+                    return;
+                }
                 Move::Ask { round, audience, call } => {
                     self.ask(state, op, coordinator, (round, audience, call));
                     return;

@@ -141,6 +141,8 @@ pub struct World {
     pub mode: WriteMode,
     /// How often an operation may get another stamp.
     pub retries: u8,
+    /// After so many rounds an operation gives up. Reads may begin again without a stamp.
+    pub rounds: u32,
     /// The order of clocks.
     pub clocks: Clocks,
     /// The stamps of retries.
@@ -182,6 +184,7 @@ impl World {
             dead: 0,
             mode: WriteMode::Available,
             retries: 1,
+            rounds: u32::MAX,
             clocks: Clocks::AnyOrder,
             restamp: Restamp::Close,
             fusion: Fusion::Fused,

@@ -142,13 +142,13 @@ impl<V: Value> Cell<V> {
         if self.accepted.as_ref().is_some_and(repeated) {
             return self.unchanged(Reply::Accept);
         }
-        let newer = new.ballot > self.ballot() || R::lacks(Flaw::WriteIgnoresNewer);
+        let newer = new.ballot > self.ballot() || R::lacks(Flaw::GoesBack);
         if !promise_kept || !newer || self.is_below(floor, new.ballot) {
             return self.unchanged(Reply::Nack {
                 seen: self.newest(floor),
             });
         }
-        let raised = if R::lacks(Flaw::AcceptLeavesPromise) {
+        let raised = if R::lacks(Flaw::GoesBack) {
             Stamp::ZERO
         } else {
             new.ballot

@@ -111,10 +111,11 @@ impl<V: Value, R: Rules> Read<V, R> {
     }
 
     fn with_newest(&mut self, newest: Accepted<V>, then: Then) -> ReadStep<V> {
+        let is_whole = newest.content.is_whole() || R::lacks(Flaw::HeadTakenForWhole);
         match then {
             Then::Return if self.fetch == Fetch::Head => Step::Done(ReadOutcome::Found(Some(newest.head()))),
-            Then::Return if newest.content.is_whole() => Step::Done(ReadOutcome::Found(Some(newest))),
-            Then::WriteBack if newest.content.is_whole() => self.write_back(newest),
+            Then::Return if is_whole => Step::Done(ReadOutcome::Found(Some(newest))),
+            Then::WriteBack if is_whole => self.write_back(newest),
             Then::Return | Then::WriteBack => self.fetch_whole(newest, then),
         }
     }

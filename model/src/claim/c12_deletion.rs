@@ -1,0 +1,74 @@
+//! C12: deleting a bucket and writing into it.
+
+use stateright::Property;
+use trellis_spec::flaw::Flaw;
+use trellis_spec::register::WriteMode;
+
+use super::{Claim, Mutant, Size, told};
+use crate::coordinator::Outcome;
+use crate::world::{Clocks, World};
+
+pub(super) fn claim() -> Claim {
+    Claim {
+        name: "C12",
+        sentence: "No object is acknowledged in a bucket whose deletion was acknowledged, and none is there that was \
+                   acknowledged before.",
+        source: "own; a gate in the transaction that accepts",
+        sizes: vec![
+            Size::small("W|DROP", "available", 0, available),
+            Size::small("INM|DROP", "clocks in order", 0, ordered),
+            Size::large("INM|DROP", "every order of clocks", 0, available),
+            Size::large("W;DEL|DROP", "strict, clocks in order", 0, strict),
+            Size::large("W|DROP;DROP", "strict, clocks in order", 0, strict),
+            Size::large("W|DEL|DROP", "strict, clocks in order", 0, strict),
+            Size::five("W|DROP|DROP", "strict", strict),
+        ],
+        mutants: vec![
+            Mutant::rule(
+                "gate-unchecked",
+                "a replica with a closed gate refuses object writes",
+                Flaw::GateUnchecked,
+                Size::hunt("W|DROP", "strict, clocks in order", strict),
+            ),
+            Mutant::rule(
+                "list-before-gate",
+                "the listing counts only answers of replicas whose gate this deletion closed",
+                Flaw::ListBeforeGate,
+                Size::hunt("W|DROP", "strict, clocks in order", strict),
+            ),
+            Mutant::rule(
+                "deletion-skips-suspects",
+                "a live row that some counted replica shows keeps a bucket from being deleted",
+                Flaw::DeletionSkipsSuspects,
+                Size::hunt("W|DROP", "strict, clocks in order", strict),
+            ),
+            Mutant::rule(
+                "deletion-not-owned",
+                "a deletion decides only about a bucket that it claimed last",
+                Flaw::DeletionNotOwned,
+                Size::hunt("W|DROP|DROP", "strict, clocks in order", strict),
+            ),
+        ],
+    }
+}
+
+fn available(world: &mut World) {
+    world.claims = vec![
+        Property::sometimes("a bucket was deleted", |_, state| {
+            told(state, |outcome| *outcome == Outcome::Dropped)
+        }),
+        Property::sometimes("a write was acknowledged", |_, state| {
+            told(state, |outcome| *outcome == Outcome::Wrote)
+        }),
+    ];
+}
+
+fn ordered(world: &mut World) {
+    available(world);
+    world.clocks = Clocks::InOrder;
+}
+
+fn strict(world: &mut World) {
+    ordered(world);
+    world.mode = WriteMode::Strict;
+}

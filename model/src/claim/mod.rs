@@ -1,0 +1,197 @@
+//! Claims: sentences about the protocols, the sizes at which each is checked, and the flaws that each notices.
+//!
+//! One file each. A claim that notices no flaw counts as failing, and so does a size whose number of states is not the
+//! recorded one: then the model is not the one that was argued about.
+
+mod c11_listing;
+mod c12_deletion;
+mod c1_read_after_write;
+mod c2_read_after_read;
+mod c3_unconditional;
+mod c4_conditional;
+mod c5_told_right;
+mod durable;
+mod progress;
+mod whole;
+
+use trellis_spec::flaw::Flaw;
+
+use crate::check::Search;
+use crate::rules::without;
+use crate::script::Script;
+use crate::world::{State, World};
+
+/// A sentence that is checked.
+pub struct Claim {
+    /// C1, C2, … as the protocols' page has it, or a word.
+    pub name: &'static str,
+    /// The sentence.
+    pub sentence: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+    /// Where it is checked.
+    pub sizes: Vec<Size>,
+    /// What it notices.
+    pub mutants: Vec<Mutant>,
+}
+
+/// One configuration.
+pub struct Size {
+    /// What clients do.
+    pub script: &'static str,
+    /// What is particular about it, in words.
+    pub about: &'static str,
+    /// How many replicas there are.
+    pub replicas: u8,
+    /// The particulars.
+    pub set: fn(&mut World),
+    /// How it is searched.
+    pub search: Search,
+    /// How many different states there are, where that is known.
+    pub unique: Option<usize>,
+    /// How long it takes.
+    pub effort: Effort,
+}
+
+/// How long a size takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Seconds: part of every test run.
+    Small,
+    /// Minutes: for a person to run.
+    Large,
+}
+
+/// A broken world that a claim must notice.
+pub struct Mutant {
+    /// Its name.
+    pub name: &'static str,
+    /// The guard that it lacks.
+    pub guard: &'static str,
+    /// The rule that is left out, where it is one of the specification.
+    pub flaw: Option<Flaw>,
+    /// Where it is noticed.
+    pub size: Size,
+}
+
+/// All claims.
+pub fn all() -> Vec<Claim> {
+    vec![
+        c1_read_after_write::claim(),
+        c2_read_after_read::claim(),
+        c3_unconditional::claim(),
+        c4_conditional::claim(),
+        c5_told_right::claim(),
+        c11_listing::claim(),
+        c12_deletion::claim(),
+        durable::claim(),
+        whole::claim(),
+        progress::claim(),
+    ]
+}
+
+/// The claim of this name.
+pub fn find(name: &str) -> Option<Claim> {
+    all().into_iter().find(|claim| claim.name.eq_ignore_ascii_case(name))
+}
+
+impl Size {
+    /// A size searched completely, in every order of clocks, with three replicas.
+    pub(crate) fn small(script: &'static str, about: &'static str, unique: usize, set: fn(&mut World)) -> Self {
+        Size {
+            script,
+            about,
+            replicas: 3,
+            set,
+            search: Search::Exhaustive,
+            unique: Some(unique),
+            effort: Effort::Small,
+        }
+    }
+
+    /// The same, but for a person to run.
+    pub(crate) fn large(script: &'static str, about: &'static str, unique: usize, set: fn(&mut World)) -> Self {
+        Size {
+            effort: Effort::Large,
+            ..Size::small(script, about, unique, set)
+        }
+    }
+
+    /// Random walks over five replicas.
+    pub(crate) fn five(script: &'static str, about: &'static str, set: fn(&mut World)) -> Self {
+        Size {
+            replicas: 5,
+            search: Search::Walks {
+                seed: 5,
+                states: 2_000_000,
+            },
+            unique: None,
+            effort: Effort::Large,
+            ..Size::small(script, about, 0, set)
+        }
+    }
+
+    /// Where a mutant is looked for, nearest states first.
+    pub(crate) fn hunt(script: &'static str, about: &'static str, set: fn(&mut World)) -> Self {
+        const MOST_STATES: usize = 60_000_000;
+        Size {
+            search: Search::Nearest(MOST_STATES),
+            unique: None,
+            ..Size::small(script, about, 0, set)
+        }
+    }
+
+    /// The world, under sound rules.
+    pub fn world(&self) -> World {
+        let script = Script::parse(self.script).expect("scripts of claims are well formed");
+        let mut world = World::new(script, self.replicas);
+        (self.set)(&mut world);
+        world
+    }
+
+    /// What one calls it.
+    pub fn title(&self) -> String {
+        let five = if self.replicas == 3 {
+            String::new()
+        } else {
+            format!(", {} replicas", self.replicas)
+        };
+        format!("{} ({}{five})", self.script, self.about)
+    }
+}
+
+impl Mutant {
+    /// A rule of the specification left out.
+    pub(crate) fn rule(name: &'static str, guard: &'static str, flaw: Flaw, size: Size) -> Self {
+        Mutant {
+            name,
+            guard,
+            flaw: Some(flaw),
+            size,
+        }
+    }
+
+    /// A fault around the rules, which the size's particulars bring.
+    pub(crate) fn around(name: &'static str, guard: &'static str, size: Size) -> Self {
+        Mutant {
+            name,
+            guard,
+            flaw: None,
+            size,
+        }
+    }
+
+    /// The broken world.
+    pub fn world(&self) -> World {
+        let mut world = self.size.world();
+        if let Some(flaw) = self.flaw {
+            world.protocol = without(flaw);
+        }
+        world
+    }
+}
+
+/// Did a client learn such an outcome?
+pub(crate) fn told(state: &State, outcome: impl Fn(&crate::coordinator::Outcome) -> bool) -> bool {
+    state.outcomes().any(outcome)
+}

@@ -1,0 +1,184 @@
+//! What the program does, apart from reading its arguments.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use stateright::Model;
+
+use crate::check::{Report, Search, search};
+use crate::claim::{self, Claim, Effort, Mutant, Size};
+use crate::transcript::Scenario;
+
+/// Did everything come out as it must?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Yes.
+    AsClaimed,
+    /// No: a claim failed, or a mutant survived.
+    Otherwise,
+}
+
+impl Outcome {
+    /// Both.
+    pub fn and(self, other: Outcome) -> Outcome {
+        if other == Outcome::AsClaimed { self } else { other }
+    }
+}
+
+/// Prints the claims and their sizes.
+pub fn list(out: &mut impl Write) -> io::Result<()> {
+    for claim in claim::all() {
+        writeln!(out, "{}: {}\n    ({})", claim.name, claim.sentence, claim.source)?;
+        for size in &claim.sizes {
+            writeln!(
+                out,
+                "    {:<6} {:<62} {}",
+                effort(size.effort),
+                size.title(),
+                extent(size)
+            )?;
+        }
+        let mutants: Vec<&str> = claim.mutants.iter().map(|mutant| mutant.name).collect();
+        writeln!(out, "    notices {}", mutants.join(", "))?;
+    }
+    Ok(())
+}
+
+/// Checks the sizes of a claim that are of this effort and whose title contains `wanted`.
+pub fn check(
+    out: &mut impl Write,
+    claim: &Claim,
+    chosen: impl Fn(&Size) -> bool,
+    save: Option<&Path>,
+) -> io::Result<Outcome> {
+    let mut outcome = Outcome::AsClaimed;
+    writeln!(out, "{}: {}", claim.name, claim.sentence)?;
+    for size in claim.sizes.iter().filter(|size| chosen(size)) {
+        let (report, took) = timed(|| search(&size.world(), size.search));
+        let right = is_right(size, &report);
+        let word = if right { "holds" } else { "FAILS" };
+        writeln!(out, "    {word}  {:<62} {}", size.title(), measured(&report, took))?;
+        if !report.never.is_empty() {
+            writeln!(out, "    never happened: {}", report.never.join(", "))?;
+        }
+        if let Some((property, trace)) = report.failure {
+            writeln!(out, "    violated: {property}")?;
+            tell(
+                out,
+                &Scenario::of(claim.name, &size.title(), &size.world(), trace),
+                save,
+            )?;
+        }
+        outcome = outcome.and(if right { Outcome::AsClaimed } else { Outcome::Otherwise });
+    }
+    Ok(outcome)
+}
+
+/// Does a report say what the size claims?
+pub fn is_right(size: &Size, report: &Report) -> bool {
+    let counted = size.unique.is_none_or(|unique| unique == report.unique);
+    report.failure.is_none() && counted && (report.never.is_empty() || !report.complete)
+}
+
+/// Looks for every mutant.
+pub fn mutants(out: &mut impl Write, wanted: Option<&str>, save: Option<&Path>) -> io::Result<Outcome> {
+    let (mut caught, mut all) = (0, 0);
+    for claim in claim::all() {
+        let chosen = |mutant: &&Mutant| wanted.is_none_or(|wanted| mutant.name == wanted);
+        for mutant in claim.mutants.iter().filter(chosen) {
+            let (report, took) = timed(|| search(&mutant.world(), mutant.size.search));
+            let word = if report.failure.is_some() { "caught" } else { "SURVIVED" };
+            let about = format!("{} | {} | {}", mutant.name, mutant.guard, claim.name);
+            writeln!(
+                out,
+                "{about} | {} | {} | {word}",
+                mutant.size.title(),
+                measured(&report, took)
+            )?;
+            all += 1;
+            caught += usize::from(report.failure.is_some());
+            if let (Some(_), Some((_, trace))) = (wanted.or(save.map(|_| "")), report.failure) {
+                tell(
+                    out,
+                    &Scenario::of(claim.name, mutant.name, &mutant.world(), trace),
+                    save,
+                )?;
+            }
+        }
+    }
+    writeln!(out, "{caught} of {all} caught")?;
+    let every = caught == all && all > 0;
+    Ok(if every { Outcome::AsClaimed } else { Outcome::Otherwise })
+}
+
+/// Walks a saved scenario again.
+pub fn replay(out: &mut impl Write, file: &Path) -> io::Result<Outcome> {
+    let scenario: Scenario = serde_json::from_slice(&fs::read(file)?)?;
+    match scenario.replay() {
+        Ok(walk) => {
+            writeln!(out, "{} | {}\n{}", scenario.claim, scenario.world, walk.text)?;
+            Ok(Outcome::AsClaimed)
+        }
+        Err(error) => {
+            writeln!(out, "{error}")?;
+            Ok(Outcome::Otherwise)
+        }
+    }
+}
+
+/// Serves stateright's explorer until it is interrupted.
+pub fn explore(out: &mut impl Write, size: &Size, address: &str) -> io::Result<()> {
+    writeln!(out, "{} at http://{address}", size.title())?;
+    size.world().checker().serve(address);
+    Ok(())
+}
+
+fn tell(out: &mut impl Write, scenario: &Scenario, save: Option<&Path>) -> io::Result<()> {
+    match scenario.replay() {
+        Ok(walk) => writeln!(out, "{}", walk.text)?,
+        Err(error) => writeln!(out, "the way there cannot be walked again: {error}")?,
+    }
+    if let Some(file) = save {
+        fs::write(file, serde_json::to_vec_pretty(scenario)?)?;
+        writeln!(out, "saved as {}", file.display())?;
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time that a search takes is for people; no state depends on it"
+)]
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = work();
+    (result, start.elapsed())
+}
+
+fn measured(report: &Report, took: Duration) -> String {
+    let extent = if report.complete { "all" } else { "up to" };
+    format!(
+        "{extent} {} states, depth {}, {:.1} s",
+        report.unique,
+        report.depth,
+        took.as_secs_f64()
+    )
+}
+
+fn effort(effort: Effort) -> &'static str {
+    match effort {
+        Effort::Small => "small",
+        Effort::Large => "large",
+    }
+}
+
+fn extent(size: &Size) -> String {
+    match (size.search, size.unique) {
+        (Search::Exhaustive, Some(unique)) => format!("exhaustive, {unique} states"),
+        (Search::Exhaustive, None) => "exhaustive, not yet completed".to_owned(),
+        (Search::Nearest(most), _) => format!("nearest {most} states"),
+        (Search::Walks { states, .. }, _) => format!("random walks over {states} states"),
+    }
+}
