@@ -37,7 +37,7 @@ struct Run<R>(PhantomData<R>);
 
 impl<R: Rules + Send + Sync + 'static> Protocol for Run<R> {
     fn serve(&self, admitted: &Admitted, stored: &Stored<Cargo>, request: &Request<Cargo>) -> Served<Cargo> {
-        serve_row::<Cargo, R>(admitted, stored, u64::MAX, request)
+        serve_row::<Cargo, R>(admitted, stored, u64::MAX, 0, request)
     }
 
     fn coordinator(&self, order: &Order, sets: ReplicaSets) -> Box<dyn Coordinator> {

@@ -19,12 +19,7 @@ pub(super) fn claim() -> Claim {
         sizes: vec![
             Size::small("INM|INM", "one retry", 0, retrying),
             Size::small("INM|IM", "one retry", 0, retrying),
-            Size::small(
-                "INM|AGAIN0",
-                "one retry, one operation at two coordinators",
-                0,
-                twin,
-            ),
+            Size::small("INM|AGAIN0", "one retry, one operation at two coordinators", 0, twin),
             Size::large("INM|INM", "two retries", 0, twice),
             Size::large("INM|INM", "one retry, close or far", 0, leaping),
             Size::large("INM|INM|R", "clocks in order", 0, ordered),
