@@ -88,7 +88,8 @@ impl WriteCondition {
         self.if_match.is_none() && self.if_none_match.is_none()
     }
 
-    /// Judges the condition on the current object of the key.
+    /// Judges the condition on the current object of the key. It is the same for writing and for deleting: what is gone
+    /// matches nothing, so a client that deletes a version by its name hears whether it was the one who did.
     pub fn holds(&self, current: Option<&Etag>) -> Result<(), Unmet> {
         match (&self.if_match, current) {
             (Some(_), None) => return Err(Unmet::Missing),
@@ -98,15 +99,6 @@ impl WriteCondition {
         match (&self.if_none_match, current) {
             (Some(unwanted), Some(etag)) if unwanted.contains(etag) => Err(Unmet::Mismatch),
             (Some(_) | None, _) => Ok(()),
-        }
-    }
-
-    /// Judges the condition of a deletion. Deleting a named version that is gone already succeeds; `If-Match: *` asks
-    /// that there be something to delete.
-    pub fn holds_for_delete(&self, current: Option<&Etag>) -> Result<(), Unmet> {
-        match (self.holds(current), &self.if_match) {
-            (Err(Unmet::Missing), Some(EtagSet::Of(_)) | None) | (Ok(()), _) => Ok(()),
-            (Err(Unmet::Missing), Some(EtagSet::Any)) | (Err(Unmet::Mismatch), _) => Err(Unmet::Mismatch),
         }
     }
 }
@@ -182,17 +174,12 @@ mod tests {
             Err(Unmet::Mismatch)
         );
         assert_eq!(WriteCondition::replace(a.clone()).holds(None), Err(Unmet::Missing));
-        assert_eq!(WriteCondition::replace(a.clone()).holds_for_delete(None), Ok(()));
-        assert_eq!(
-            WriteCondition::replace(etag("b")).holds_for_delete(Some(&a)),
-            Err(Unmet::Mismatch)
-        );
         let anything = WriteCondition {
             if_match: Some(EtagSet::Any),
             if_none_match: None,
         };
-        assert_eq!(anything.holds_for_delete(None), Err(Unmet::Mismatch));
-        assert_eq!(anything.holds_for_delete(Some(&a)), Ok(()));
+        assert_eq!(anything.holds(None), Err(Unmet::Missing));
+        assert_eq!(anything.holds(Some(&a)), Ok(()));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::store::ObjectStore;
 
 /// The most entries on a page.
 pub const PAGE_MAX_ENTRIES: usize = 1000;
+/// The most entries that a listing asks of a scan: a full page, and one more that tells whether others follow. A store
+/// that gives as many at once answers every page without prefixes with a single scan.
+pub const SCAN_MAX_ENTRIES: usize = PAGE_MAX_ENTRIES + 1;
 
 /// What a client wants listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,7 +287,8 @@ mod tests {
         }
     }
 
-    /// Lists `keys` through scans of at most `scan_limit` entries; also counts the scans.
+    /// Lists `keys` through scans of at most `scan_limit` rows; also counts the scans. A scan passes over rows of
+    /// keys that are [`GONE`].
     fn list(keys: &[&str], query: Query, scan_limit: usize) -> (Vec<String>, bool, usize) {
         let mut fold = Fold::<Key>::new(query);
         let mut scans = 0;
@@ -303,6 +307,7 @@ mod tests {
                 .last()
                 .filter(|_| more)
                 .map(|last| UploadBound::Key(Bound::Excluded(last.0.clone())));
+            found.retain(|key| !GONE.contains(&key.0.as_str()));
             fold.take(Page { entries: found, resume });
         }
         let listing = fold.finish();
@@ -321,6 +326,7 @@ mod tests {
         }
     }
 
+    const GONE: [&str; 7] = ["a-1", "a-2", "a-3", "b/0", "b/2-", "x", "y"];
     const KEYS: [&str; 8] = ["a", "b/1", "b/2", "b/3", "b/c/4", "c", "d/", "e"];
 
     #[test]
@@ -360,6 +366,34 @@ mod tests {
                 assert_eq!(joined, whole, "pages of {limit} with delimiter {delimiter:?}");
             }
         }
+    }
+
+    #[test]
+    fn rows_of_what_is_gone_do_not_show() {
+        let mut rows = [KEYS.as_slice(), &GONE].concat();
+        rows.sort_unstable();
+        for delimiter in ["", "/"] {
+            for limit in 1..10 {
+                let (wanted, more, _) = list(&KEYS, query("", delimiter, None, limit), 1000);
+                for scan_limit in 1..5 {
+                    let (found, truncated, _) = list(&rows, query("", delimiter, None, limit), scan_limit);
+                    assert_eq!(
+                        (&found, truncated),
+                        (&wanted, more),
+                        "{delimiter:?} {limit} {scan_limit}"
+                    );
+                }
+            }
+        }
+        assert_eq!(list(&GONE, query("", "", None, 5), 2), (Vec::new(), false, 4));
+    }
+
+    #[test]
+    fn a_full_page_costs_one_scan() {
+        let keys: Vec<String> = (0..PAGE_MAX_ENTRIES * 2).map(|n| format!("{n:05}")).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let (names, truncated, scans) = list(&keys, query("", "", None, PAGE_MAX_ENTRIES), SCAN_MAX_ENTRIES);
+        assert_eq!((names.len(), truncated, scans), (PAGE_MAX_ENTRIES, true, 1));
     }
 
     #[test]

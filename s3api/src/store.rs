@@ -173,8 +173,8 @@ pub trait ObjectStore: Send + Sync + 'static {
         key: &ObjectKey,
     ) -> impl Future<Output = Result<ObjectInfo, StoreError>> + Send;
 
-    /// Deletes an object; deleting what is not there succeeds. The condition is judged with
-    /// [`WriteCondition::holds_for_delete`].
+    /// Deletes an object; without a condition, deleting what is not there succeeds. With one, it is judged as for a write
+    /// ([`WriteCondition::holds`]).
     fn delete_object(
         &self,
         origin: &Origin,

@@ -45,7 +45,7 @@ pub struct Limits {
     pub upload_valid_hours: u64,
     /// A completion of a multipart upload must be done within this time, or is begun anew.
     pub completion_valid_ms: u64,
-    /// Rows that one scan of a replica returns.
+    /// Rows that one scan of a replica returns; one more than a page of a listing, so that a full page costs one scan.
     pub scan_max_rows: usize,
     /// Bytes that one scan of a replica returns, about.
     pub scan_max_bytes: usize,
@@ -78,7 +78,7 @@ impl Default for Limits {
             linger_bytes: 32 << 20,
             upload_valid_hours: 48,
             completion_valid_ms: 30_000,
-            scan_max_rows: 1_000,
+            scan_max_rows: 1_001,
             scan_max_bytes: 512 << 10,
             scan_deadline_ms: 30_000,
             control_cache_ms: 2_000,

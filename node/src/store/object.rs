@@ -172,7 +172,7 @@ impl ClusterStore {
         };
         match self.commit(commit).await? {
             Committed::Done(_) => Ok(()),
-            Committed::Refused(current) => Ok(condition.holds_for_delete(current.as_ref())?),
+            Committed::Refused(current) => Ok(condition.holds(current.as_ref())?),
         }
     }
 

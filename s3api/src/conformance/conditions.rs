@@ -73,21 +73,29 @@ async fn delete<S: ObjectStore>(bench: Bench<'_, S>) -> Finding {
         if_match: Some(EtagSet::Any),
         if_none_match: None,
     };
-    ok(
-        "delete a version that is gone",
-        delete(WriteCondition::replace(Etag::parse("other"))).await,
+    let other = || WriteCondition::replace(Etag::parse("other"));
+    refused(
+        "delete a version of nothing",
+        delete(other()).await,
+        &StoreError::NoSuchKey,
     )?;
     refused(
-        "delete anything",
+        "delete anything of nothing",
         delete(any.clone()).await,
+        &StoreError::NoSuchKey,
+    )?;
+    ok("delete nothing", delete(WriteCondition::none()).await)?;
+    let etag = ok("write", bench.put("a", "1").await)?.etag;
+    refused(
+        "delete another version",
+        delete(other()).await,
         &StoreError::PreconditionFailed,
     )?;
-    let etag = ok("write", bench.put("a", "1").await)?.etag;
-    let other = delete(WriteCondition::replace(Etag::parse("other"))).await;
-    refused("delete another version", other, &StoreError::PreconditionFailed)?;
     same("bytes", ok("read", bench.get("a").await)?, b"1".to_vec())?;
-    ok("delete this version", delete(WriteCondition::replace(etag)).await)?;
+    let this = || WriteCondition::replace(etag.clone());
+    ok("delete this version", delete(this()).await)?;
     refused("read", bench.get("a").await, &StoreError::NoSuchKey)?;
+    refused("delete it once more", delete(this()).await, &StoreError::NoSuchKey)?;
     ok("write", bench.put("a", "2").await)?;
     ok("delete anything", delete(any).await)
 }

@@ -8,13 +8,14 @@ use crate::checksum::{Algorithm, Checksum, ChecksumKind};
 use crate::condition::WriteCondition;
 use crate::error::StoreError;
 use crate::multipart::{Completion, NamedPart, PART_MIN_BYTES, PartInfo};
-use crate::object::{Metadata, ObjectInfo};
+use crate::object::{Etag, Metadata, ObjectInfo};
 use crate::scan::{UploadBound, UploadId, UploadScan};
 use crate::store::{NewUpload, ObjectStore, PartPage, PartTarget, Rest};
 
 pub(super) async fn run<S: ObjectStore>(suite: &mut Suite<'_, S>) {
     suite.case("parts make an object", complete).await;
     suite.case("wrong completions are refused", wrong).await;
+    suite.case("a replaced part is gone", replaced).await;
     suite.case("completions repeat", repeat).await;
     suite.case("completions obey conditions", conditions).await;
     suite.case("aborted uploads are gone", abort).await;
@@ -179,6 +180,31 @@ async fn wrong<S: ObjectStore>(bench: Bench<'_, S>) -> Finding {
     refused("read", bench.get("a").await, &StoreError::NoSuchKey)?;
     ok("complete after all", try_it(name(&[&last])).await)?;
     same("bytes", ok("read", bench.get("a").await)?, b"last".to_vec())
+}
+
+async fn replaced<S: ObjectStore>(bench: Bench<'_, S>) -> Finding {
+    let upload = ok("begin", bench.begin("a", NewUpload::default()).await)?;
+    let mut versions = Vec::new();
+    for bytes in ["first", "second", "third"] {
+        versions.push(ok(
+            "store",
+            bench.part("a", &upload, 1, bytes.as_bytes().to_vec()).await,
+        )?);
+    }
+    let newest = versions.pop().ok_or("no part")?;
+    let try_it = |part| bench.complete("a", &upload, name(&[part]), WriteCondition::none());
+    for old in &versions {
+        refused(
+            "a replaced part",
+            try_it(old).await,
+            &StoreError::InvalidPart { number: 1 },
+        )?;
+    }
+    let page = ok("list parts", bench.parts("a", &upload, 0, 10).await)?;
+    let listed: Vec<&Etag> = page.parts.iter().map(|part| &part.etag).collect();
+    same("the listed parts", listed, vec![&newest.etag])?;
+    ok("complete with the newest", try_it(&newest).await)?;
+    same("bytes", ok("read", bench.get("a").await)?, b"third".to_vec())
 }
 
 async fn repeat<S: ObjectStore>(bench: Bench<'_, S>) -> Finding {

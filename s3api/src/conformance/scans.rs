@@ -3,13 +3,15 @@
 use std::ops::Bound;
 
 use super::{Bench, Finding, Suite, ok, same};
-use crate::scan::Scan;
+use crate::listing::{Entry, Query, list_objects};
+use crate::scan::{Scan, UploadBound};
 use crate::store::ObjectStore;
 
 pub(super) async fn run<S: ObjectStore>(suite: &mut Suite<'_, S>) {
     suite.case("any key is kept", odd_keys).await;
     suite.case("scans are ordered", ordered).await;
     suite.case("scans see writes and deletes", fresh).await;
+    suite.case("scans pass over what is gone", sparse).await;
 }
 
 async fn odd_keys<S: ObjectStore>(bench: Bench<'_, S>) -> Finding {
@@ -129,6 +131,38 @@ async fn fresh<S: ObjectStore>(bench: Bench<'_, S>) -> Finding {
             )?;
         }
         same("keys", ok("list", bench.keys("", 3).await)?, present.clone())?;
+    }
+    Ok(())
+}
+
+/// A store may remember what was deleted, so that whole pages of a scan are empty and yet not the last.
+async fn sparse<S: ObjectStore>(bench: Bench<'_, S>) -> Finding {
+    const KEYS: usize = 40;
+    const STEP: usize = 13;
+    let name = |number: usize| format!("folder-{}/{number:02}", number / 20);
+    for number in 0..KEYS {
+        ok("write", bench.put(&name(number), "x").await)?;
+    }
+    for number in (0..KEYS).filter(|number| number % STEP != STEP - 1) {
+        ok("delete", bench.delete(&name(number)).await)?;
+    }
+    let left: Vec<String> = (0..KEYS).filter(|number| number % STEP == STEP - 1).map(name).collect();
+    for limit in [1, 2, 5] {
+        same("keys", ok("scan", bench.keys("", limit).await)?, left.clone())?;
+        let page = |delimiter: Option<&str>| Query {
+            prefix: String::new(),
+            delimiter: delimiter.map(str::to_owned),
+            from: UploadBound::Key(Bound::Unbounded),
+            limit,
+        };
+        let listing = ok("list", list_objects(bench.store, &bench.bucket, page(None)).await)?;
+        let names: Vec<String> = listing.entries.iter().map(|entry| entry.name().to_owned()).collect();
+        same("a page", names, left.iter().take(limit).cloned().collect())?;
+        same("more follows", listing.truncated, limit < left.len())?;
+        let folded = ok("fold", list_objects(bench.store, &bench.bucket, page(Some("/"))).await)?;
+        let folders: Vec<&str> = folded.entries.iter().filter_map(Entry::prefix).collect();
+        let wanted: Vec<&str> = ["folder-0/", "folder-1/"].into_iter().take(limit).collect();
+        same("folders", (folders, folded.truncated), (wanted, limit < 2))?;
     }
     Ok(())
 }

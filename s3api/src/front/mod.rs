@@ -15,6 +15,7 @@ mod chunked;
 mod clock;
 mod fault;
 mod headers;
+mod intake;
 mod operation;
 mod ops;
 mod serve;
@@ -34,7 +35,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HOST};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::{debug, error};
 
@@ -42,6 +44,7 @@ use answer::{Answer, Content, ResponseBody, respond};
 use call::Call;
 pub use clock::WallTime;
 use fault::{Code, Fault};
+use intake::{Intake, Prospect};
 pub use operation::{Handler, Operation, Scope, Support};
 use source::Arrival;
 pub use surface::surface;
@@ -147,33 +150,46 @@ impl<S: ObjectStore> FrontDoor<S> {
     /// Answers one request.
     async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let request_id = self.door.request_id();
-        let method = request.method().clone();
-        let resource = request.uri().path().to_owned();
-        let result = if is_health(&request) {
+        let (parts, incoming) = request.into_parts();
+        let (method, version) = (parts.method.clone(), parts.version);
+        let resource = parts.uri.path().to_owned();
+        let intake = Intake::new(incoming, &parts.headers);
+        let result = if is_health(&parts) {
             Ok(self.door.health().await)
         } else {
-            self.door.answer(request).await
+            self.door.answer(parts, intake.clone()).await
         };
-        match &result {
-            Ok(answer) => debug!(%request_id, %method, resource, status = answer.status.as_u16(), "answered"),
-            Err(Fault {
-                code,
-                detail: Some(detail),
-                ..
-            }) => {
-                error!(%request_id, %method, resource, code = code.name(), detail, "failed");
-            }
-            Err(fault) => {
-                debug!(%request_id, %method, resource, code = fault.code.name(), message = %fault.message, "refused");
-            }
+        let prospect = intake.settle(version).await;
+        report(&result, &method, &resource, &request_id);
+        let mut response = respond(result, &method, &resource, &request_id);
+        if prospect == Prospect::Close {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        respond(result, &method, &resource, &request_id)
+        response
+    }
+}
+
+/// Writes to the log what became of a request.
+fn report(result: &Result<Answer, Fault>, method: &Method, resource: &str, request_id: &str) {
+    match result {
+        Ok(answer) => debug!(%request_id, %method, resource, status = answer.status.as_u16(), "answered"),
+        Err(Fault {
+            code,
+            detail: Some(detail),
+            ..
+        }) => {
+            error!(%request_id, %method, resource, code = code.name(), detail, "failed");
+        }
+        Err(fault) => {
+            debug!(%request_id, %method, resource, code = fault.code.name(), message = %fault.message, "refused");
+        }
     }
 }
 
 impl<S: ObjectStore> Door<S> {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Fault> {
-        let (parts, incoming) = request.into_parts();
+    async fn answer(&self, parts: Parts, intake: Intake) -> Result<Answer, Fault> {
         if parts.method == Method::OPTIONS {
             return Err(Code::AccessForbidden.into());
         }
@@ -186,13 +202,13 @@ impl<S: ObjectStore> Door<S> {
         let who = auth::authenticate(&parts, &query, &self.config.region, now, find).await?;
         let headers = call::with_hoisted(parts.headers, &query)?;
         let operation = Operation::of(&parts.method, &target, &query, &headers)?;
-        if who.caller == Caller::Anonymous && operation.support == Support::Refused {
+        if who.caller == Caller::Anonymous && operation.support == Support::Refused && !operation.is_form() {
             return Err(Code::AccessDenied.into());
         }
         operation.check(&query, &headers)?;
         let idle = Duration::from_millis(self.config.body_idle_timeout_ms);
         let body = Arrival {
-            incoming,
+            intake,
             payload: who.payload,
             idle,
         };
@@ -230,9 +246,9 @@ impl<S: ObjectStore> Door<S> {
 }
 
 /// A signed request for this path is about a bucket of that name.
-fn is_health(request: &Request<Incoming>) -> bool {
-    let signed = request.headers().contains_key(AUTHORIZATION) || request.uri().query().is_some();
-    request.method() == Method::GET && request.uri().path() == HEALTH_PATH && !signed
+fn is_health(request: &Parts) -> bool {
+    let signed = request.headers.contains_key(AUTHORIZATION) || request.uri.query().is_some();
+    request.method == Method::GET && request.uri.path() == HEALTH_PATH && !signed
 }
 
 impl<S> Clone for FrontDoor<S> {

@@ -115,6 +115,11 @@ impl Operation {
             .ok_or_else(|| Fault::new(Code::MethodNotAllowed).field("Method", method.as_str()))
     }
 
+    /// Whether this is a browser's form: its signature stands in the body, so nothing can be said yet of who sends it.
+    pub(super) fn is_form(&self) -> bool {
+        self.name == "PostObject"
+    }
+
     /// Refuses what would have a meaning that the operation does not know.
     pub(super) fn check(&self, query: &Query, headers: &HeaderMap) -> Result<(), Fault> {
         if self.support == Support::Refused {

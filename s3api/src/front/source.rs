@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderMap};
 use tokio::time::{Sleep, sleep};
 
@@ -15,13 +14,14 @@ use super::auth::{Payload, Trailer};
 use super::chunked::{self, Trailers};
 use super::fault::{Code, Fault};
 use super::headers;
+use super::intake::Intake;
 use crate::body::{Announced, Body, BodyError, ByteSource, Expected};
 use crate::checksum::Algorithm;
 use crate::object::PUT_MAX_BYTES;
 
 /// The body of a request, not asked for yet.
 pub(super) struct Arrival {
-    pub(super) incoming: Incoming,
+    pub(super) intake: Intake,
     pub(super) payload: Payload,
     /// How long the client may send nothing.
     pub(super) idle: Duration,
@@ -60,7 +60,7 @@ impl Arrival {
 
     fn body(self, headers: &HeaderMap) -> Result<Body, Fault> {
         let wire: ByteSource = Box::pin(Wire {
-            incoming: self.incoming,
+            intake: self.intake,
             idle: self.idle,
             waiting: None,
         });
@@ -134,7 +134,7 @@ fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Fault> {
 
 /// The bytes of a request, with a limit on silence.
 struct Wire {
-    incoming: Incoming,
+    intake: Intake,
     idle: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -143,12 +143,10 @@ impl Stream for Wire {
     type Item = Result<Bytes, BodyError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(frame) => {
+        match self.intake.poll_piece(cx) {
+            Poll::Ready(piece) => {
                 self.waiting = None;
-                // HTTP trailers carry nothing that S3 knows; they count as an empty piece.
-                let bytes = frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()));
-                Poll::Ready(bytes.map(|bytes| bytes.map_err(|error| broken(&error))))
+                Poll::Ready(piece.map(|piece| piece.map_err(|error| broken(&error))))
             }
             Poll::Pending => {
                 let idle = self.idle;

@@ -23,7 +23,8 @@ const CLOSING: &str = "\
 ## Across operations
 
 - Signature Version 4 in the header and in presigned URLs (up to 7 days); every payload mode: signed, unsigned, signed and
-  unsigned chunks, with and without trailers. Version 2, version 4A and session tokens are refused.
+  unsigned chunks, with and without trailers. Version 2, version 4A and session tokens are refused. `aws s3 presign` and
+  other tools that still presign with version 2 by default must be told `signature_version = s3v4`.
 - The `host` header and every `x-amz-` header must be signed.
 - Path-style addresses; virtual-host style when a domain is configured.
 - Checksums CRC32, CRC32C, CRC64NVME, SHA1 and SHA256, in headers and trailers, `COMPOSITE` and `FULL_OBJECT`. An object
@@ -51,7 +52,11 @@ const NOTES: &[(&str, &str)] = &[
         "CopyObject",
         "conditions on source and destination; sources up to 5 GiB",
     ),
-    ("DeleteObject", "`If-Match` with `*` or an entity tag"),
+    (
+        "DeleteObject",
+        "`If-Match` with `*` or an entity tag; where there is no object it matches nothing and the answer is `NoSuchKey`",
+    ),
+    ("PostObject", "browser forms, signed or anonymous"),
     (
         "DeleteObjects",
         "up to 1000 keys, in parallel; quiet mode; an entity tag for each key",

@@ -158,7 +158,7 @@ impl ObjectStore for MemoryStore {
     ) -> Result<(), StoreError> {
         let mut state = self.state();
         let objects = &mut state.bucket_mut(bucket)?.objects;
-        condition.holds_for_delete(objects.get(key).map(|object| &object.info.etag))?;
+        condition.holds(objects.get(key).map(|object| &object.info.etag))?;
         objects.remove(key);
         Ok(())
     }

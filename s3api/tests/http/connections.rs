@@ -72,6 +72,91 @@ async fn bodies_wait_until_they_are_asked_for() {
     assert_eq!(read_one(&mut stream).await.error(), (403, "AccessDenied".to_owned()));
 }
 
+/// The next request on a connection that was kept.
+async fn assert_usable(stream: &mut TcpStream, server: &Server, what: &str) {
+    let next = Call::new("GET", "/health").anonymous();
+    stream
+        .write_all(&next.bytes(&server.address.to_string()))
+        .await
+        .unwrap();
+    assert_eq!(read_one(stream).await.status, 200, "{what}");
+}
+
+#[tokio::test]
+async fn a_small_body_that_nobody_wanted_does_not_spoil_the_connection() {
+    let server = Server::start().await;
+    let host = server.address.to_string();
+    let nowhere = |body: &str| Call::new("PUT", "/nothing-here/key").body(body);
+    let kilobytes = "x".repeat(200 << 10);
+    let chunks = "5\r\nhello\r\n0\r\n\r\n";
+    let coded = Call::new("PUT", "/bucket/key")
+        .body(&*kilobytes)
+        .hash("STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+        .chunked(&server, 8192, None)
+        // One byte of the first chunk is another than was signed.
+        .with(|call| call.body[100] ^= 1);
+    let cases = [
+        ("an unknown bucket", nowhere("hello"), 404),
+        ("no body", nowhere(""), 404),
+        ("a body near the limit", nowhere(&kilobytes), 404),
+        (
+            "a wrong signature",
+            nowhere("hello").with(|call| call.secret.push('x')),
+            403,
+        ),
+        ("no operation", Call::new("PUT", "/bucket/key?acl").body("<a/>"), 501),
+        ("a read with a body", Call::new("GET", "/bucket").body("hello"), 200),
+        ("a body wrong in its first piece", coded, 403),
+        (
+            "a body of unknown length",
+            nowhere(chunks).header("transfer-encoding", "chunked"),
+            404,
+        ),
+    ];
+    let mut stream = server.connect().await;
+    for (what, call, status) in cases {
+        stream.write_all(&call.bytes(&host)).await.unwrap();
+        let answer = read_one(&mut stream).await;
+        assert_eq!((answer.status, answer.header("connection")), (status, None), "{what}");
+        assert_usable(&mut stream, &server, what).await;
+    }
+    // Byte by byte.
+    for byte in nowhere("hello").bytes(&host) {
+        stream.write_all(&[byte]).await.unwrap();
+    }
+    assert_eq!(read_one(&mut stream).await.error(), (404, "NoSuchBucket".to_owned()));
+    assert_usable(&mut stream, &server, "byte by byte").await;
+}
+
+/// The answer must say that it is the last one, and be it.
+async fn assert_last(mut stream: TcpStream, what: &str) {
+    let answer = read_one(&mut stream).await;
+    assert_eq!(answer.error(), (404, "NoSuchBucket".to_owned()), "{what}");
+    assert_eq!(answer.header("connection"), Some("close"), "{what}");
+    // The end may be a reset, for the client has said more than was read.
+    assert!(!matches!(stream.read(&mut [0; 1]).await, Ok(1..)), "{what}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_still_to_come_ends_the_connection() {
+    let server = Server::start().await;
+    let host = server.address.to_string();
+    let nowhere = |len: usize| Call::new("PUT", "/nothing-here/key").body(vec![0; len]);
+    let send = async |bytes: &[u8]| {
+        let mut stream = server.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        stream
+    };
+    // Who waits for `100 Continue` does not send the body any more.
+    let expecting = nowhere(5).header("expect", "100-continue").bytes(&host);
+    assert_last(send(&expecting[..expecting.len() - 5]).await, "expecting").await;
+    // A body that stops does not hold up the answer for long.
+    let halting = nowhere(5).bytes(&host);
+    assert_last(send(&halting[..halting.len() - 1]).await, "halting").await;
+    let large = nowhere(8 << 20).bytes(&host);
+    assert_last(send(&large[..large.len() - (7 << 20)]).await, "large").await;
+}
+
 #[tokio::test]
 async fn odd_requests_do_no_harm() {
     let server = Server::start().await;
