@@ -11,5 +11,6 @@ pub mod link;
 pub mod logging;
 pub mod node;
 pub mod secret_file;
+pub mod server;
 pub mod storage;
 pub mod store;

@@ -10,7 +10,7 @@ use trellis_s3api::front::{FrontDoor, FrontDoorConfig, WallTime};
 use trellis_spec::layout::{Knowledge, Layout};
 use trellis_spec::peer::Peer;
 
-use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError, Stage};
+use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
 use crate::cluster::{Coordinator, Limits, Replica, ReplicaService};
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
@@ -173,12 +173,12 @@ impl Node {
 
     /// Nothing that clients need is missing any more: from now on `/health` tells how the cluster is.
     pub fn serving(&self) {
-        self.observer.enter(Stage::Serving);
+        self.observer.enter_serving();
     }
 
     /// Takes no more requests, lets those at work end, and closes the storage.
     pub async fn stop(self) {
-        self.observer.enter(Stage::Stopping);
+        self.observer.enter_stopping();
         drop(self.stop);
         if let Err(error) = self.door.await {
             tracing::error!(%error, "the front door ended badly");

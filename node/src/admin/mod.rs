@@ -16,7 +16,7 @@ mod status;
 
 pub use api::{AdminServer, Refused, serve};
 pub use client::{Client, ClientError};
-pub use observer::{MeasuredFolders, Observer, Seen, Stage};
+pub use observer::{MeasuredFolders, Observer, Seen};
 pub use socket::{SOCKET_FILE, SocketError};
 pub use status::{
     BucketSummary, HealthState, HealthStatus, KeySecret, LayoutStatus, NewBucket, NewKeyName, NodeStatus,

@@ -60,7 +60,7 @@ pub struct MeasuredFolders {
 
 /// How far a node is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+enum Stage {
     /// It listens, but something that clients need is not there yet.
     Starting,
     /// It serves.
@@ -99,9 +99,20 @@ impl Observer {
         &self.inner.seen.store
     }
 
-    /// Says how far the node is.
-    pub fn enter(&self, stage: Stage) {
-        self.inner.stage.send_replace(stage);
+    /// Says that nothing that clients need is missing any more. A node that stops does not come back.
+    pub fn enter_serving(&self) {
+        self.inner.stage.send_if_modified(|stage| {
+            let is_new = *stage == Stage::Starting;
+            if is_new {
+                *stage = Stage::Serving;
+            }
+            is_new
+        });
+    }
+
+    /// Says that no more requests are taken.
+    pub fn enter_stopping(&self) {
+        self.inner.stage.send_replace(Stage::Stopping);
     }
 
     /// Waits until a majority of every partition is connected.
@@ -111,18 +122,18 @@ impl Observer {
 
     /// What `/health` answers. It tells strangers nothing about files, names or addresses.
     pub fn health(&self) -> Health {
-        match *self.inner.stage.borrow() {
-            Stage::Starting => return Health::Unwell("starting\n".to_owned()),
-            Stage::Stopping => return Health::Unwell("stopping\n".to_owned()),
-            Stage::Serving => {}
-        }
         if let Err(error) = self.inner.seen.rows.get(&[]) {
             tracing::debug!(%error, "unwell");
             return Health::Unwell("the row store of this node is closed; its log says why\n".to_owned());
         }
-        match self.lack(&self.inner.seen.mesh.status()) {
-            Some(reason) => Health::Unwell(format!("{reason}\n")),
-            None => Health::Well("ok\n".to_owned()),
+        let lack = self.lack(&self.inner.seen.mesh.status());
+        let stage = *self.inner.stage.borrow();
+        match (stage, lack) {
+            (Stage::Starting, None) => Health::Unwell("starting\n".to_owned()),
+            (Stage::Starting, Some(reason)) => Health::Unwell(format!("starting: {reason}\n")),
+            (Stage::Stopping, _) => Health::Unwell("stopping\n".to_owned()),
+            (Stage::Serving, Some(reason)) => Health::Unwell(format!("{reason}\n")),
+            (Stage::Serving, None) => Health::Well("ok\n".to_owned()),
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Dev {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
     nodes: Option<u16>,
     /// Where everything is kept; by default trellis-dev in the user's data folder.
-    #[arg(long, value_name = "DIR", env = "TRELLIS_DATA")]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where the first node serves S3; the others on the ports above.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3900")]

@@ -68,7 +68,8 @@ impl Message {
 }
 
 /// The times of a node's links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Timing {
     /// A connection on which no byte arrived for so long is over. Counted in whole beats, at least two.
     pub peer_silence_ms: u64,

@@ -26,6 +26,15 @@ pub struct NewKey {
     pub secret: Secret,
 }
 
+/// What an import came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// The key was created.
+    Created,
+    /// There is, or was, a key of that name; nothing was changed.
+    Known,
+}
+
 /// An access key as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct KeySummary {
@@ -128,29 +137,44 @@ impl ClusterStore {
             id: AccessKey(id),
             secret: Secret(secret),
         };
-        self.import_key(name, &new).await?;
-        Ok(new)
-    }
-
-    /// Writes the row of an access key whose halves are given.
-    pub async fn import_key(&self, name: &str, new: &NewKey) -> Result<(), KeyError> {
-        let row = row::AccessKey {
-            id: new.id.as_str().to_owned(),
-            name: name.to_owned(),
-            created_ms: self.now_ms(),
-            wrapped_secret: self
-                .wrapping
-                .wrap(&self.coordinator.env, new.id.as_str(), &new.secret.0),
-            rights: KeyRights::CreateBuckets,
-        };
         let target = control(Address::access_key(new.id.as_str()));
-        let content = Content::Value(Row::AccessKey(row));
+        let content = self.key_content(name, &new);
         let written = self
             .coordinator
             .write(&target, self.fresh_op(), content, u64::MAX)
             .await;
         written.map_err(write_failed)?;
-        Ok(())
+        Ok(new)
+    }
+
+    /// Creates an access key whose halves are given, unless there is or ever was one of its name: a key that was
+    /// deleted stays deleted, however often a configuration is read again.
+    pub async fn import_key(&self, name: &str, new: &NewKey) -> Result<Imported, KeyError> {
+        let target = control(Address::access_key(new.id.as_str()));
+        let found = self.coordinator.read(&target, Fetch::Head).await.map_err(read_failed)?;
+        if found.accepted.is_some() {
+            return Ok(Imported::Known);
+        }
+        let swap = Swap {
+            guard: Guard::Absent,
+            content: self.key_content(name, new),
+        };
+        let swapped = self.coordinator.swap(&target, self.fresh_op(), swap, u64::MAX).await;
+        match swapped.map_err(write_failed)? {
+            Swapped::Written(_) => Ok(Imported::Created),
+            Swapped::Refused(_) => Ok(Imported::Known),
+        }
+    }
+
+    fn key_content(&self, name: &str, new: &NewKey) -> Content<Row> {
+        let env = &self.coordinator.env;
+        Content::Value(Row::AccessKey(row::AccessKey {
+            id: new.id.as_str().to_owned(),
+            name: name.to_owned(),
+            created_ms: self.now_ms(),
+            wrapped_secret: self.wrapping.wrap(env, new.id.as_str(), &new.secret.0),
+            rights: KeyRights::CreateBuckets,
+        }))
     }
 
     /// All access keys.

@@ -37,7 +37,7 @@ use trellis_s3api::store::{
 use crate::cluster::{ClusterError, Coordinator};
 use cache::Cache;
 
-pub use keys::{KeyError, KeySummary, NewKey, SecretWrapping};
+pub use keys::{Imported, KeyError, KeySummary, NewKey, SecretWrapping};
 pub use object::OpenObject;
 
 /// The object store of one node.

@@ -38,7 +38,8 @@ const HELD_MAX_BYTES: usize = 32 << 20;
 const LOOKUPS_MAX: usize = 16;
 
 /// Sizes of a row store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RowsConfig {
     /// Free space on the disk under which batches are refused.
     pub min_free_bytes: u64,

@@ -1,0 +1,107 @@
+//! `trellis status`.
+
+use clap::Args;
+
+use super::CliResult;
+use super::asking::Asking;
+use super::output::{bytes, span, table};
+use crate::admin::{self, HealthState, LinkState, NodeStatus};
+
+/// Enough of an id to tell nodes apart.
+const ID_DIGITS: usize = 16;
+
+/// Shows how a node is, which other nodes it is connected to, and how full its disk is.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trellis status                                  the node of `trellis dev`
+  trellis status --data /var/lib/trellis
+  trellis status --json | jq .health")]
+pub(super) struct Status {
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Status {
+    pub(super) fn run(self) -> CliResult {
+        let asking = self.asking;
+        asking.ask(async |mut node| {
+            let status: admin::Status = node.get("/v1/status").await?;
+            asking.print(&status, for_people)
+        })
+    }
+}
+
+fn for_people(status: &admin::Status) -> String {
+    let (layout, storage) = (&status.layout, &status.storage);
+    let state = match status.health.state {
+        HealthState::Well => "well",
+        HealthState::Unwell => "UNWELL",
+    };
+    let zone = status
+        .nodes
+        .iter()
+        .find(|node| node.id == status.id)
+        .map_or("?", |node| &node.zone);
+    let rows = status.nodes.iter().map(node_row);
+    let nodes = table(
+        ["NODE", "ZONE", "ADDRESS", "STATE", "ROUND TRIP", "LAST HEARD", "LOST"],
+        rows,
+    );
+    let problems: String = status.nodes.iter().filter_map(problem).collect();
+    format!(
+        "node     {id} in zone {zone}, trellis {version}, up {up}
+folder   {folder}
+health   {state}: {reason}
+layout   {number}: {partitions} partitions, {replicas} replicas each
+storage  log {log}, index {index}, blocks {blocks}; {free} free, writes stop below {min_free}; start {start}
+
+{nodes}{problems}",
+        id = short(&status.id),
+        version = status.version,
+        up = span(status.uptime_seconds),
+        folder = status.data_folder,
+        reason = status.health.reason,
+        number = layout.version,
+        partitions = layout.partitions,
+        replicas = layout.replication_factor,
+        log = bytes(storage.log_bytes),
+        index = bytes(storage.index_bytes),
+        blocks = bytes(storage.blocks_bytes),
+        free = bytes(storage.free_bytes),
+        min_free = bytes(storage.min_free_bytes),
+        start = storage.start_counter,
+    )
+}
+
+fn node_row(node: &NodeStatus) -> [String; 7] {
+    let none = || "-".to_owned();
+    [
+        short(&node.id).to_owned(),
+        node.zone.clone(),
+        node.address.clone().unwrap_or_else(none),
+        state(node.state).to_owned(),
+        node.round_trip_ms.map_or_else(none, |time| format!("{time:.1} ms")),
+        node.last_heard_ms.map_or_else(none, |time| format!("{time} ms ago")),
+        node.connections_lost.to_string(),
+    ]
+}
+
+fn state(state: LinkState) -> &'static str {
+    match state {
+        LinkState::ThisNode => "this node",
+        LinkState::Connected => "connected",
+        LinkState::Connecting => "connecting",
+        LinkState::Lost => "LOST",
+        LinkState::Failing => "FAILING",
+    }
+}
+
+fn problem(node: &NodeStatus) -> Option<String> {
+    let problem = node.problem.as_ref()?;
+    Some(format!("\n{}: {problem}", short(&node.id)))
+}
+
+fn short(id: &str) -> &str {
+    id.get(..ID_DIGITS).unwrap_or(id)
+}

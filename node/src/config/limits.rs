@@ -1,0 +1,93 @@
+//! Limits that would stop a node from working, or that contradict each other.
+
+use std::ops::RangeInclusive;
+
+use super::{BadValue, Config, bad};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// Refuses a configuration with which no node could work.
+pub(super) fn check(config: &Config) -> Result<(), BadValue> {
+    for (key, value, range) in ranges(config) {
+        if !range.contains(&value) {
+            let problem = format!("{value} is not between {} and {}", range.start(), range.end());
+            return Err(bad(key, problem));
+        }
+    }
+    let timing = &config.links.timing;
+    if timing.beat_interval_ms > timing.peer_silence_ms / 2 {
+        let problem = "must be at most half of peer_silence_ms, or one lost beat ends a connection";
+        return Err(bad("links.timing.beat_interval_ms", problem));
+    }
+    if timing.reconnect_min_ms > timing.reconnect_max_ms {
+        return Err(bad(
+            "links.timing.reconnect_min_ms",
+            "must not be above reconnect_max_ms",
+        ));
+    }
+    let checked = config.limits.check();
+    checked.map_err(|error| bad(format!("limits.{}", error.name), error))
+}
+
+/// Each number with what it may be, but for those that [`Limits::check`](crate::cluster::Limits::check) knows.
+fn ranges(config: &Config) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
+    let (s3, timing, limits, storage) = (&config.s3, &config.links.timing, &config.limits, &config.storage);
+    vec![
+        ("s3.header_max_bytes", s3.header_max_bytes as u64, 8 * KIB..=MIB),
+        ("s3.xml_max_bytes", s3.xml_max_bytes, 64 * KIB..=64 * MIB),
+        ("s3.header_read_timeout_ms", s3.header_read_timeout_ms, 100..=DAY_MS),
+        ("s3.body_idle_timeout_ms", s3.body_idle_timeout_ms, 100..=DAY_MS),
+        ("s3.shutdown_grace_ms", s3.shutdown_grace_ms, 0..=DAY_MS),
+        ("s3.delete_parallelism", s3.delete_parallelism as u64, 1..=1000),
+        ("links.timing.peer_silence_ms", timing.peer_silence_ms, 100..=600_000),
+        ("links.timing.beat_interval_ms", timing.beat_interval_ms, 10..=300_000),
+        (
+            "links.timing.handshake_timeout_ms",
+            timing.handshake_timeout_ms,
+            100..=600_000,
+        ),
+        ("links.timing.reconnect_min_ms", timing.reconnect_min_ms, 1..=600_000),
+        ("links.timing.reconnect_max_ms", timing.reconnect_max_ms, 1..=600_000),
+        ("links.timing.close_grace_ms", timing.close_grace_ms, 0..=600_000),
+        ("limits.request_deadline_ms", limits.request_deadline_ms, 100..=600_000),
+        ("limits.patience_ms", limits.patience_ms, 1..=60_000),
+        ("limits.hedge_ms", limits.hedge_ms, 1..=60_000),
+        ("limits.resend_pause_ms", limits.resend_pause_ms, 1..=60_000),
+        ("limits.linger_ms", limits.linger_ms, 0..=600_000),
+        (
+            "limits.contention_pause_max_ms",
+            limits.contention_pause_max_ms,
+            1..=60_000,
+        ),
+        ("limits.block_deadline_ms", limits.block_deadline_ms, 100..=600_000),
+        ("limits.clock_skew_max_ms", limits.clock_skew_max_ms, 100..=DAY_MS),
+        (
+            "limits.blocks_in_flight_bytes",
+            limits.blocks_in_flight_bytes as u64,
+            MIB..=TIB,
+        ),
+        (
+            "limits.download_ahead_bytes",
+            limits.download_ahead_bytes as u64,
+            0..=TIB,
+        ),
+        ("limits.linger_bytes", limits.linger_bytes as u64, 0..=TIB),
+        ("limits.upload_valid_hours", limits.upload_valid_hours, 1..=8760),
+        ("limits.completion_valid_ms", limits.completion_valid_ms, 1000..=DAY_MS),
+        ("limits.scan_deadline_ms", limits.scan_deadline_ms, 100..=DAY_MS),
+        ("limits.control_cache_ms", limits.control_cache_ms, 0..=DAY_MS),
+        (
+            "limits.deletion_abandoned_ms",
+            limits.deletion_abandoned_ms,
+            1000..=DAY_MS,
+        ),
+        ("storage.min_free_bytes", storage.min_free_bytes, 0..=1 << 50),
+        ("storage.segment_bytes", storage.segment_bytes, MIB..=GIB),
+        ("storage.waste_bytes", storage.waste_bytes, MIB..=1 << 50),
+        ("storage.cache_bytes", storage.cache_bytes, MIB..=1 << 50),
+    ]
+}
