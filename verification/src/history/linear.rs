@@ -17,11 +17,14 @@
 //! search and the verdict says so. [`crate::history::brute`] is the twin it is tested against.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use crate::history::key::{Effect, Guard, State, Step};
 
 /// How many configurations one step may lead through before the search gives up.
 pub const CONFIGURATIONS_MAX: usize = 50_000;
+/// How many pending conditional writes are never worth sweeping.
+const SWEEP_MIN: usize = 16;
 
 /// The answer for one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +40,23 @@ pub enum Verdict {
     Undecided,
 }
 
-/// Checks the steps of one key.
+/// What a key holds when its steps begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing.
+    Absent,
+    /// Nobody knows: anything.
+    Anything,
+}
+
+/// Checks all steps of one key.
 pub fn check(steps: &[Step]) -> Verdict {
-    let mut search = Search::new(steps);
+    check_from(Start::Absent, steps)
+}
+
+/// Checks steps of one key.
+pub fn check_from(start: Start, steps: &[Step]) -> Verdict {
+    let mut search = Search::new(start, steps);
     for (time, event, step) in events(steps) {
         search.now = time;
         match event {
@@ -94,6 +111,15 @@ struct Configuration {
 }
 
 impl Configuration {
+    fn new(state: State) -> Self {
+        Configuration {
+            state,
+            done: BTreeSet::new(),
+            spent: BTreeSet::new(),
+            open: BTreeSet::new(),
+        }
+    }
+
     /// Whether whatever follows from `other` follows from `self` as well.
     fn covers(&self, other: &Configuration) -> bool {
         self.state == other.state
@@ -144,20 +170,14 @@ struct Search<'a> {
     blind: BTreeSet<usize>,
     /// What unconditional writes of unknown outcome may write at any time from now on.
     lingering: BTreeSet<State>,
-    /// Pending conditional writes.
-    conditional: BTreeSet<usize>,
+    /// Pending conditional writes by their guards, so that a state finds those it allows.
+    conditional: BTreeSet<(Guard, usize)>,
+    /// So many of them are worth looking for dead ones.
+    sweep_at: usize,
 }
 
 impl<'a> Search<'a> {
-    fn new(steps: &'a [Step]) -> Self {
-        let mut frontier = Frontier::default();
-        let nothing = BTreeSet::new();
-        frontier.insert(Configuration {
-            state: State::Absent,
-            done: nothing.clone(),
-            spent: nothing.clone(),
-            open: nothing.clone(),
-        });
+    fn new(start: Start, steps: &'a [Step]) -> Self {
         let (mut mentioned_until, mut written_until) = (BTreeMap::new(), BTreeMap::new());
         for step in steps {
             if let Some(value) = mentioned(step.effect) {
@@ -171,15 +191,25 @@ impl<'a> Search<'a> {
                 raise(&mut written_until, value, step.call);
             }
         }
+        let mut states = vec![State::Absent];
+        if start == Start::Anything {
+            states.push(State::Unmentioned);
+            states.extend(mentioned_until.keys().copied().map(State::Value));
+        }
+        let mut frontier = Frontier::default();
+        for state in states {
+            frontier.insert(Configuration::new(state));
+        }
         Search {
             steps,
             now: 0,
             frontier,
             mentioned_until,
             written_until,
-            blind: nothing.clone(),
+            blind: BTreeSet::new(),
             lingering: BTreeSet::new(),
-            conditional: nothing,
+            conditional: BTreeSet::new(),
+            sweep_at: SWEEP_MIN,
         }
     }
 
@@ -205,8 +235,8 @@ impl<'a> Search<'a> {
             ) => {
                 self.lingering.insert(to);
             }
-            (Effect::Write { .. }, _) => {
-                self.conditional.insert(step);
+            (Effect::Write { guard, .. }, _) => {
+                self.conditional.insert((guard, step));
             }
         }
     }
@@ -251,7 +281,9 @@ impl<'a> Search<'a> {
             }
         }
         self.blind.remove(&step);
-        self.conditional.remove(&step);
+        if let Effect::Write { guard, .. } = self.steps[step].effect {
+            self.conditional.remove(&(guard, step));
+        }
         self.frontier = reached;
         if self.frontier.groups.is_empty() {
             Reach::None
@@ -261,7 +293,14 @@ impl<'a> Search<'a> {
     }
 
     fn is_satisfied(&self, step: usize, configuration: &Configuration) -> bool {
-        !configuration.open.contains(&step) && (!self.conditional.contains(&step) || configuration.done.contains(&step))
+        match self.steps[step].effect {
+            Effect::Observed(_)
+            | Effect::Refuted(_)
+            | Effect::Write {
+                guard: Guard::Always, ..
+            } => !configuration.open.contains(&step),
+            Effect::Write { .. } => configuration.done.contains(&step),
+        }
     }
 
     /// An unconditional write may have a second effect at its end, so everything is explored for it; any other step has
@@ -291,8 +330,11 @@ impl<'a> Search<'a> {
     fn moves(&self, from: &Configuration) -> Vec<Configuration> {
         let mut moves = self.blind_moves(from);
         let mut alike = BTreeSet::new();
-        for &step in &self.conditional {
-            let Effect::Write { to, guard } = self.steps[step].effect else {
+        for &(guard, step) in ranges(from.state)
+            .into_iter()
+            .flat_map(|range| self.conditional.range(range))
+        {
+            let Effect::Write { to, .. } = self.steps[step].effect else {
                 continue;
             };
             let (to, is_optional) = (self.canonical(to), self.steps[step].end.is_none());
@@ -361,11 +403,9 @@ impl<'a> Search<'a> {
     /// Forgets what can no longer make a difference.
     fn tidy(&mut self) {
         self.lingering = self.lingering.iter().map(|&state| self.canonical(state)).collect();
-        for step in self.dead() {
-            self.conditional.remove(&step);
-            self.frontier.groups.values_mut().flatten().for_each(|configuration| {
-                configuration.spent.remove(&step);
-            });
+        if self.conditional.len() >= self.sweep_at {
+            self.sweep();
+            self.sweep_at = SWEEP_MIN.max(2 * self.conditional.len());
         }
         let mut frontier = Frontier::default();
         for configuration in std::mem::take(&mut self.frontier).into_configurations() {
@@ -375,35 +415,47 @@ impl<'a> Search<'a> {
         self.frontier = frontier;
     }
 
-    /// Conditional writes of unknown outcome that wait for a value which cannot come back.
-    fn dead(&self) -> Vec<usize> {
+    /// Drops conditional writes of unknown outcome that wait for a value which cannot come back.
+    fn sweep(&mut self) {
+        for (guard, step) in self.dead() {
+            self.conditional.remove(&(guard, step));
+            self.frontier.groups.values_mut().flatten().for_each(|configuration| {
+                configuration.spent.remove(&step);
+            });
+        }
+    }
+
+    fn dead(&self) -> Vec<(Guard, usize)> {
         let mut possible: BTreeSet<State> = self.frontier.iter().map(|configuration| configuration.state).collect();
         possible.extend(self.lingering.iter().copied());
-        possible.extend(
-            self.blind
-                .iter()
-                .chain(&self.conditional)
-                .filter_map(|&step| self.target(step)),
-        );
-        let is_dead = |step: &usize| match self.steps[*step] {
-            Step {
-                effect:
-                    Effect::Write {
-                        guard: Guard::Is(value),
-                        ..
-                    },
-                end: None,
-                ..
-            } => {
+        let pending = self.blind.iter().chain(self.conditional.iter().map(|(_, step)| step));
+        possible.extend(pending.filter_map(|&step| self.target(step)));
+        let is_dead = |&(guard, step): &(Guard, usize)| match guard {
+            Guard::Is(value) => {
                 let is_written_later = self.written_until.get(&value).is_some_and(|&until| until >= self.now);
-                !possible.contains(&State::Value(value)) && !is_written_later
+                let is_optional = self.steps[step].end.is_none();
+                is_optional && !possible.contains(&State::Value(value)) && !is_written_later
             }
-            Step {
-                effect: Effect::Write { .. } | Effect::Observed(_) | Effect::Refuted(_),
-                ..
-            } => false,
+            Guard::Always | Guard::Absent | Guard::Present | Guard::IsNot(_) => false,
         };
         self.conditional.iter().copied().filter(is_dead).collect()
+    }
+}
+
+/// Where the guards that may hold in a state lie among pending conditional writes.
+fn ranges(state: State) -> Vec<RangeInclusive<(Guard, usize)>> {
+    let of = |first, last| (first, 0)..=(last, usize::MAX);
+    let is_not = of(Guard::IsNot(0), Guard::IsNot(u32::MAX));
+    match state {
+        State::Absent => vec![of(Guard::Absent, Guard::Absent), is_not],
+        State::Unmentioned => vec![of(Guard::Present, Guard::Present), is_not],
+        State::Value(value) => {
+            vec![
+                of(Guard::Present, Guard::Present),
+                of(Guard::Is(value), Guard::Is(value)),
+                is_not,
+            ]
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use crate::history::{Action, Condition, Operation, Outcome, Verdict};
 
 /// How many findings are written out; the rest is counted.
 const FINDINGS_SHOWN_MAX: usize = 20;
+/// How many operations of one finding are written out, the last ones.
+const OPERATIONS_SHOWN_MAX: usize = 40;
 /// How many characters of an entity tag are shown.
 const TAG_SHOWN_LEN: usize = 12;
 
@@ -63,7 +65,11 @@ impl Report<'_> {
         let mut operations: Vec<&Operation> = finding.operations.iter().map(|&index| &self.history[index]).collect();
         operations.sort_by_key(|operation| operation.call);
         operations.dedup();
-        for operation in operations {
+        let left_out = operations.len().saturating_sub(OPERATIONS_SHOWN_MAX);
+        if left_out > 0 {
+            writeln!(f, "  ... {left_out} earlier ones")?;
+        }
+        for operation in &operations[left_out..] {
             writeln!(f, "  {}", line(operation, &finding.key))?;
         }
         Ok(())
