@@ -14,7 +14,7 @@ use crate::history::linear::{self, Start, Verdict};
 /// How many steps are looked at in all relaxed histories together; what is not relaxed by then is reported, too.
 const STEPS_CHECKED_MAX: usize = 500_000;
 /// How many steps before the failing one are looked at first; twice as many each time that is not enough.
-const WINDOW_MIN: usize = 4;
+const WINDOW_MIN: usize = 2;
 
 /// Steps that contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,16 +121,18 @@ impl Window {
         }
     }
 
-    /// Whether a step has an end, inside the window.
+    /// Whether a step lies inside the window. One that began before it may have had its effect by then.
     fn holds(&self, step: &Step) -> bool {
-        step.end.is_some_and(|end| (self.since..=self.until).contains(&end))
+        step.call >= self.since && step.end.is_some_and(|end| end <= self.until)
     }
 
     /// What may happen inside the window, with only the kept steps keeping their word.
     fn relaxed(&self, steps: &[Step], is_kept: impl Fn(usize) -> bool) -> Vec<Step> {
         let overlaps = |step: &Step| step.call <= self.until && step.end.is_none_or(|end| end >= self.since);
         let inside = steps.iter().enumerate().filter(|(_, step)| overlaps(step));
-        inside.filter_map(|(index, step)| relax(step, is_kept(index))).collect()
+        inside
+            .filter_map(|(index, step)| relax(step, is_kept(index) && self.holds(step)))
+            .collect()
     }
 
     fn fails(&self, steps: &[Step]) -> bool {
