@@ -75,9 +75,11 @@ impl Script {
 
     /// What an operation does, whoever carries it out.
     pub fn kind(&self, op: OpIndex) -> Kind {
-        match self.deeds[usize::from(op.0)].kind {
-            Kind::Again(first) => self.kind(first),
-            kind => kind,
+        let kind = self.deeds[usize::from(op.0)].kind;
+        if let Kind::Again(first) = kind {
+            self.kind(first)
+        } else {
+            kind
         }
     }
 

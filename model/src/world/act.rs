@@ -402,10 +402,11 @@ impl World {
             }
             let column = Arc::make_mut(shared);
             let slot = std::mem::replace(&mut column.slots[op], Slot::Open);
-            if let (Slot::Open, Some(Call::Row(key, request))) = (slot, &call) {
-                if will_be_late && !matches!(request, Request::Read(_)) {
-                    column.late.push((*key, request.clone()));
-                }
+            if let (Slot::Open, Some(Call::Row(key, request))) = (slot, &call)
+                && will_be_late
+                && !matches!(request, Request::Read(_))
+            {
+                column.late.push((*key, request.clone()));
             }
         }
     }
