@@ -9,8 +9,14 @@ const LINES_MAX: usize = 500;
 
 /// Files that are longer, each with the reason.
 const LONG_FILES: [(&str, &str); 2] = [
-    ("model/src/world/act.rs", "every action of the one world that all claims share"),
-    ("node/src/storage/tests/sim_disk.rs", "one disk with all the ways in which it can fail"),
+    (
+        "model/src/world/act.rs",
+        "every action of the one world that all claims share",
+    ),
+    (
+        "node/src/storage/tests/sim_disk.rs",
+        "one disk with all the ways in which it can fail",
+    ),
 ];
 
 /// Folders that are not ours to judge.

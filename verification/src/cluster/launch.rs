@@ -71,9 +71,13 @@ impl Launch {
         Member::new(&name, self.binary.clone(), arguments, log, vec![endpoint])
     }
 
-    /// Server processes are described by their configuration; who wrote it listed their endpoints beside it.
+    /// Server processes are described by their configuration; who wrote it listed their endpoints beside it. In a new
+    /// folder `trellis` itself writes both.
     fn server_endpoints(&self) -> Result<Vec<Endpoint>, ClusterError> {
         let file = self.folder.join("endpoints.txt");
+        if !file.exists() {
+            self.generate()?;
+        }
         let io = |source| ClusterError::Io {
             what: "reading endpoints",
             source,
@@ -83,6 +87,28 @@ impl Launch {
             .lines()
             .filter_map(Endpoint::from_url)
             .collect())
+    }
+}
+
+impl Launch {
+    fn generate(&self) -> Result<(), ClusterError> {
+        // Each node listens for clients and for its peers.
+        let port = free_ports(self.nodes.saturating_mul(2))?;
+        let mut generate = std::process::Command::new(&self.binary);
+        generate.args(["config", "generate", "--nodes", &self.nodes.to_string()]);
+        generate.arg("--folder").arg(&self.folder);
+        generate.args(["--s3", &format!("127.0.0.1:{port}")]);
+        let io = |source| ClusterError::Io {
+            what: "generating configurations",
+            source,
+        };
+        let output = generate.output().map_err(io)?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(io(io::Error::other(
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            ))),
+        }
     }
 }
 
