@@ -12,7 +12,7 @@ use trellis_spec::register::{Attempt, Conditional, ConditionalOutcome, Content, 
 use trellis_spec::stamp::Stamp;
 
 use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Told, Why};
-use crate::listing::{Pages, PagesMove};
+use crate::listing::{Pages, PagesMove, Suspects};
 use crate::operation::{bucket_row, gate_row, op_id};
 use crate::value::{BucketChange, Cargo, Key, OpIndex};
 
@@ -22,6 +22,7 @@ pub struct DropBucket<R> {
     sets: ReplicaSets,
     me: OpIndex,
     keys: u8,
+    suspects: Suspects,
     deletion: Deletion,
     running: Running<R>,
     /// Rounds before those of the running attempt.
@@ -40,11 +41,12 @@ enum Running<R> {
 
 impl<R: Rules> DropBucket<R> {
     /// The operation `me` in a world of so many objects.
-    pub fn new(sets: ReplicaSets, me: OpIndex, keys: u8) -> Self {
+    pub fn new(sets: ReplicaSets, me: OpIndex, keys: u8, suspects: Suspects) -> Self {
         DropBucket {
             sets,
             me,
             keys,
+            suspects,
             deletion: Deletion::default(),
             running: Running::Nothing,
             base: 0,
@@ -61,7 +63,12 @@ impl<R: Rules> DropBucket<R> {
             DeletionStep::Decide(fate) => self.swap(Some(fate), stamp),
             DeletionStep::SetGate(gate) => self.set_gate(gate),
             DeletionStep::List(ballot) => {
-                let mut pages = Pages::new(self.sets.clone(), Counted::GateClosedUnder(ballot), self.base);
+                let mut pages = Pages::new(
+                    self.sets.clone(),
+                    Counted::GateClosedUnder(ballot),
+                    self.suspects,
+                    self.base,
+                );
                 let step = pages.scan();
                 self.running = Running::Pages(pages);
                 self.on_pages(step)
@@ -132,6 +139,7 @@ impl<R: Rules> DropBucket<R> {
             PagesMove::Move(step) => return step,
             PagesMove::Overtaken => return Move::Done(Outcome::Nothing),
             PagesMove::Live | PagesMove::Gated => Emptiness::Live,
+            PagesMove::All(rows) if rows.values().any(|held| held.content.live().is_some()) => Emptiness::Live,
             PagesMove::All(_) => Emptiness::Empty,
         };
         self.deletion = self.deletion.on_listed(emptiness);

@@ -12,7 +12,8 @@ use trellis_spec::stamp::Stamp;
 
 use super::state::Running;
 use super::{
-    Column, Deadlines, Disks, Entropy, Fusion, Progress, Resend, Restamp, Slot, Stamps, State, Verdict, Witness, World,
+    Column, Deadlines, Disks, Entropy, Faults, Fusion, Progress, Resend, Restamp, Slot, Stamps, State, Verdict,
+    Witness, World,
 };
 use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Why};
 use crate::history::{self, Entry};
@@ -59,7 +60,11 @@ impl World {
             if self.is_twin(state, column) {
                 continue;
             }
-            let late = state.columns[column].late.len();
+            let late = if self.faults == Faults::All {
+                state.columns[column].late.len()
+            } else {
+                0
+            };
             actions.extend((0..late).map(|index| Action::Late {
                 column: column as u8,
                 index: index as u8,
@@ -86,6 +91,9 @@ impl World {
             }
             self.possible_between(running, number, index as u8, column, actions);
         }
+        if self.faults == Faults::Delays {
+            return;
+        }
         if running.after.is_some() && self.is_impatient(state, op, running) {
             actions.push(Action::Patience { op: number });
         }
@@ -102,7 +110,8 @@ impl World {
             (Slot::Open, Fusion::Apart) => actions.push(serve),
             (Slot::Open, Fusion::Fused) => {
                 actions.push(Action::Deliver { op, column });
-                if running.call.as_ref().is_some_and(|call| self.would_change(at, call)) {
+                let changes = |call: &Call| self.faults == Faults::All && self.would_change(at, call);
+                if running.call.as_ref().is_some_and(changes) {
                     actions.push(serve);
                 }
             }
@@ -457,7 +466,7 @@ impl World {
     }
 
     /// The history so far.
-    pub(crate) fn entries(&self, state: &State) -> Vec<Entry> {
+    pub fn entries(&self, state: &State) -> Vec<Entry> {
         let entry = |(index, op): (usize, &super::Op)| {
             let (outcome, after, attempts) = match &op.progress {
                 Progress::Waiting => return None,
@@ -506,6 +515,7 @@ impl World {
             body: self.body,
             mode: self.mode,
             keys: self.script.keys(),
+            suspects: self.suspects,
         };
         let mut coordinator = self.protocol.coordinator(&order, self.sets.clone());
         let stamp = self.first_stamp(state, op);
@@ -566,7 +576,7 @@ impl World {
 
     /// Drops what can no longer matter, and sorts what is alike.
     pub(super) fn tidy(&self, state: &mut State) {
-        let over = state.is_over();
+        let over = state.is_over() || self.faults == Faults::Delays;
         for shared in &mut state.columns {
             let keeps = |late: &&(Key, Request<Cargo>)| !over && self.may_matter(shared, late);
             let mut late: Vec<_> = shared.late.iter().filter(keeps).cloned().collect();

@@ -29,6 +29,7 @@ pub use act::Action;
 pub use show::Names;
 pub use state::{Column, Op, Progress, Slot, State, Verdict};
 
+use crate::listing::Suspects;
 use crate::rules::{Protocol, sound};
 use crate::script::Script;
 use crate::value::Body;
@@ -67,6 +68,15 @@ pub enum Resend {
     Never,
     /// Yes.
     Allowed,
+}
+
+/// What may go wrong with messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faults {
+    /// They are late, also when nobody waits for them any more, or never arrive.
+    All,
+    /// Nobody ceases to wait, and no answer is lost: a small part of all schedules, for deep mutants.
+    Delays,
 }
 
 /// When a replica's changes are durable.
@@ -149,6 +159,8 @@ pub struct World {
     pub restamp: Restamp,
     /// Actions apart or fused.
     pub fusion: Fusion,
+    /// What goes wrong with messages.
+    pub faults: Faults,
     /// Repeated requests.
     pub resend: Resend,
     /// When changes are durable.
@@ -163,6 +175,8 @@ pub struct World {
     pub deadlines: Deadlines,
     /// Bodies of objects.
     pub body: Body,
+    /// What deletions do with suspects.
+    pub suspects: Suspects,
     /// Rows in one answer to a scan.
     pub page_limit: usize,
     /// Are columns sorted?
@@ -188,6 +202,7 @@ impl World {
             clocks: Clocks::AnyOrder,
             restamp: Restamp::Close,
             fusion: Fusion::Fused,
+            faults: Faults::All,
             resend: Resend::Never,
             disks: Disks::Immediate,
             entropy: Entropy::Off,
@@ -195,6 +210,7 @@ impl World {
             witness: Witness::History,
             deadlines: Deadlines::BeforeNext,
             body: Body::Absent,
+            suspects: Suspects::Count,
             page_limit: usize::MAX,
             sorted: true,
             claims: Vec::new(),
