@@ -1,6 +1,7 @@
 //! The deletion of a bucket as its driver runs it: [`Deletion`] says what, the attempts of the register do it.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
@@ -8,7 +9,9 @@ use trellis_spec::flaw::Rules;
 use trellis_spec::gate::{Deletion, DeletionOutcome, DeletionStep, Emptiness, Fate, GateState, Held, Swapped};
 use trellis_spec::listing::Counted;
 use trellis_spec::quorum::{NodeId, ReplicaSets};
-use trellis_spec::register::{Attempt, Conditional, ConditionalOutcome, Content, Step, Write, WriteMode, WriteOutcome};
+use trellis_spec::register::{
+    Accepted, Attempt, Conditional, ConditionalOutcome, Content, Step, Write, WriteMode, WriteOutcome,
+};
 use trellis_spec::stamp::Stamp;
 
 use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Told, Why};
@@ -139,11 +142,19 @@ impl<R: Rules> DropBucket<R> {
             PagesMove::Move(step) => return step,
             PagesMove::Overtaken => return Move::Done(Outcome::Nothing),
             PagesMove::Live | PagesMove::Gated => Emptiness::Live,
-            PagesMove::All(rows) if rows.values().any(|held| held.content.live().is_some()) => Emptiness::Live,
-            PagesMove::All(_) => Emptiness::Empty,
+            PagesMove::All(rows) => self.after_repair(&rows),
         };
         self.deletion = self.deletion.on_listed(emptiness);
         self.advance(None)
+    }
+
+    /// Every page was judged as it came, unless suspects were read again.
+    fn after_repair(&self, rows: &BTreeMap<Key, Accepted<Cargo>>) -> Emptiness {
+        let live = rows.values().any(|held| held.content.live().is_some());
+        match self.suspects {
+            Suspects::ReadAgain if live => Emptiness::Live,
+            Suspects::ReadAgain | Suspects::Count => Emptiness::Empty,
+        }
     }
 
     /// What an attempt on one row wants, or how it ended.

@@ -9,7 +9,7 @@ use trellis_model::rules::FLAWS;
 use trellis_spec::flaw::Flaw;
 
 fn hold(name: &str) {
-    let claim: Claim = claim::find(name).unwrap();
+    let claim: Claim = claim::find(name).expect("a claim of that name");
     let small: Vec<_> = claim.sizes.iter().filter(|size| size.effort == Effort::Small).collect();
     assert!(
         !small.is_empty() && !claim.mutants.is_empty(),

@@ -15,7 +15,7 @@ use trellis_spec::flaw::Flaw;
 use trellis_spec::register::WriteMode;
 
 fn world(script: &str) -> World {
-    let mut world = World::new(Script::parse(script).unwrap(), 3);
+    let mut world = World::new(Script::parse(script).expect("a script"), 3);
     world.mode = WriteMode::Strict;
     world.clocks = Clocks::InOrder;
     world
@@ -140,13 +140,13 @@ fn is_linearizable(mut entries: Vec<Entry>) -> bool {
     let mut finish = |tester: &mut LinearizabilityTester<u8, Register>, among: u16| {
         for entry in entries.iter().filter(|entry| among & (1 << entry.op.0) != 0) {
             if let (Some(result), true) = (returned(entry), over.insert(entry.op)) {
-                tester.on_return(entry.op.0, result).unwrap();
+                tester.on_return(entry.op.0, result).expect("it was invoked");
             }
         }
     };
     for entry in &entries {
         finish(&mut tester, entry.after);
-        tester.on_invoke(entry.op.0, act(entry)).unwrap();
+        tester.on_invoke(entry.op.0, act(entry)).expect("once each");
     }
     finish(&mut tester, u16::MAX);
     tester.is_consistent()

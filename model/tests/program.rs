@@ -39,7 +39,7 @@ fn a_mutant_is_caught_saved_and_replayed() {
     let replayed = run(&["replay", name]);
     fs::remove_file(&file).unwrap();
     assert!(replayed.status.success());
-    assert!(String::from_utf8_lossy(&replayed.stdout).contains("NotLinearizable"));
+    assert!(String::from_utf8_lossy(&replayed.stdout).contains("WentBack"));
     assert!(!run(&["mutants", "no-such-mutant"]).status.success());
 }
 
