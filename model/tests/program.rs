@@ -11,12 +11,13 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trellis-model"))
         .args(arguments)
         .output()
-        .unwrap()
+        .expect("the program was built")
 }
 
 fn scenario(name: &str) -> Scenario {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
-    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+    let bytes = fs::read(file).expect("the scenario is kept");
+    serde_json::from_slice(&bytes).expect("it is a scenario")
 }
 
 #[test]
