@@ -1,6 +1,7 @@
 //! The deletion of a bucket as its driver runs it: [`Deletion`] says what, the attempts of the register do it.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
@@ -8,11 +9,13 @@ use trellis_spec::flaw::Rules;
 use trellis_spec::gate::{Deletion, DeletionOutcome, DeletionStep, Emptiness, Fate, GateState, Held, Swapped};
 use trellis_spec::listing::Counted;
 use trellis_spec::quorum::{NodeId, ReplicaSets};
-use trellis_spec::register::{Attempt, Conditional, ConditionalOutcome, Content, Step, Write, WriteMode, WriteOutcome};
+use trellis_spec::register::{
+    Accepted, Attempt, Conditional, ConditionalOutcome, Content, Step, Write, WriteMode, WriteOutcome,
+};
 use trellis_spec::stamp::Stamp;
 
 use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Told, Why};
-use crate::listing::{Pages, PagesMove};
+use crate::listing::{Pages, PagesMove, Suspects};
 use crate::operation::{bucket_row, gate_row, op_id};
 use crate::value::{BucketChange, Cargo, Key, OpIndex};
 
@@ -22,6 +25,7 @@ pub struct DropBucket<R> {
     sets: ReplicaSets,
     me: OpIndex,
     keys: u8,
+    suspects: Suspects,
     deletion: Deletion,
     running: Running<R>,
     /// Rounds before those of the running attempt.
@@ -40,11 +44,12 @@ enum Running<R> {
 
 impl<R: Rules> DropBucket<R> {
     /// The operation `me` in a world of so many objects.
-    pub fn new(sets: ReplicaSets, me: OpIndex, keys: u8) -> Self {
+    pub fn new(sets: ReplicaSets, me: OpIndex, keys: u8, suspects: Suspects) -> Self {
         DropBucket {
             sets,
             me,
             keys,
+            suspects,
             deletion: Deletion::default(),
             running: Running::Nothing,
             base: 0,
@@ -61,7 +66,12 @@ impl<R: Rules> DropBucket<R> {
             DeletionStep::Decide(fate) => self.swap(Some(fate), stamp),
             DeletionStep::SetGate(gate) => self.set_gate(gate),
             DeletionStep::List(ballot) => {
-                let mut pages = Pages::new(self.sets.clone(), Counted::GateClosedUnder(ballot), self.base);
+                let mut pages = Pages::new(
+                    self.sets.clone(),
+                    Counted::GateClosedUnder(ballot),
+                    self.suspects,
+                    self.base,
+                );
                 let step = pages.scan();
                 self.running = Running::Pages(pages);
                 self.on_pages(step)
@@ -132,10 +142,19 @@ impl<R: Rules> DropBucket<R> {
             PagesMove::Move(step) => return step,
             PagesMove::Overtaken => return Move::Done(Outcome::Nothing),
             PagesMove::Live | PagesMove::Gated => Emptiness::Live,
-            PagesMove::All(_) => Emptiness::Empty,
+            PagesMove::All(rows) => self.after_repair(&rows),
         };
         self.deletion = self.deletion.on_listed(emptiness);
         self.advance(None)
+    }
+
+    /// Every page was judged as it came, unless suspects were read again.
+    fn after_repair(&self, rows: &BTreeMap<Key, Accepted<Cargo>>) -> Emptiness {
+        let live = rows.values().any(|held| held.content.live().is_some());
+        match self.suspects {
+            Suspects::ReadAgain if live => Emptiness::Live,
+            Suspects::ReadAgain | Suspects::Count => Emptiness::Empty,
+        }
     }
 
     /// What an attempt on one row wants, or how it ended.

@@ -19,6 +19,7 @@ use crate::value::{Cargo, Key, writer};
 pub struct Pages<R> {
     sets: ReplicaSets,
     counted: Counted,
+    suspects: Suspects,
     from: Key,
     round: u32,
     found: BTreeMap<Key, Accepted<Cargo>>,
@@ -37,6 +38,15 @@ enum Phase<R> {
     },
 }
 
+/// What a deletion does with rows that a majority does not report alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Suspects {
+    /// It judges what was counted.
+    Count,
+    /// It reads them again first, as a client's listing does. Wrong, as was found by checking.
+    ReadAgain,
+}
+
 /// What the pages are up to.
 pub enum PagesMove {
     /// As any coordinator.
@@ -53,11 +63,12 @@ pub enum PagesMove {
 
 impl<R: Rules> Pages<R> {
     /// Rounds are numbered from `round` on.
-    pub fn new(sets: ReplicaSets, counted: Counted, round: u32) -> Self {
+    pub fn new(sets: ReplicaSets, counted: Counted, suspects: Suspects, round: u32) -> Self {
         Pages {
             phase: Phase::Scanning(Listing::new(sets.clone(), counted)),
             sets,
             counted,
+            suspects,
             from: Key(0),
             round,
             found: BTreeMap::new(),
@@ -99,10 +110,10 @@ impl<R: Rules> Pages<R> {
     }
 
     fn on_page(&mut self, page: Page<Key, Cargo>) -> PagesMove {
-        match (self.counted, page.emptiness::<R>()) {
-            (Counted::All, _) => self.repair(page),
-            (Counted::GateClosedUnder(_), Emptiness::Live) => PagesMove::Live,
-            (Counted::GateClosedUnder(_), Emptiness::Empty) => self.turn(page),
+        match (self.suspects, page.emptiness::<R>()) {
+            (Suspects::ReadAgain, _) => self.repair(page),
+            (Suspects::Count, Emptiness::Live) => PagesMove::Live,
+            (Suspects::Count, Emptiness::Empty) => self.turn(page),
         }
     }
 
@@ -193,7 +204,7 @@ pub struct List<R>(Pages<R>);
 impl<R: Rules> List<R> {
     /// A listing of all objects.
     pub fn new(sets: ReplicaSets) -> Self {
-        List(Pages::new(sets, Counted::All, 0))
+        List(Pages::new(sets, Counted::All, Suspects::ReadAgain, 0))
     }
 }
 

@@ -63,7 +63,7 @@ enum Command {
         /// Only this one, with the way to its discovery.
         name: Option<String>,
         /// Saves that way here, as JSON for `replay`.
-        #[arg(long)]
+        #[arg(long, requires = "name")]
         save: Option<PathBuf>,
     },
 }

@@ -8,7 +8,7 @@ use trellis_spec::register::{
 
 use crate::coordinator::{Coordinator, Evidence, OnRow, Outcome, Tell, Told};
 use crate::deletion::DropBucket;
-use crate::listing::List;
+use crate::listing::{List, Suspects};
 use crate::script::Kind;
 use crate::value::{Body, Cargo, Condition, Guarded, Key, OpIndex, writer};
 
@@ -27,6 +27,8 @@ pub struct Order {
     pub mode: WriteMode,
     /// How many objects there are: the gate and the bucket are the rows behind them.
     pub keys: u8,
+    /// What a deletion does with suspects.
+    pub suspects: Suspects,
 }
 
 /// The id of the attempt number `step` of an operation.
@@ -72,7 +74,7 @@ pub fn coordinator<R: Rules + Send + Sync + 'static>(order: &Order, sets: Replic
         Kind::Read | Kind::Again(_) => read(Fetch::Full),
         Kind::Head => read(Fetch::Head),
         Kind::List => Box::new(List::<R>::new(sets)),
-        Kind::DropBucket => Box::new(DropBucket::<R>::new(sets, order.author, order.keys)),
+        Kind::DropBucket => Box::new(DropBucket::<R>::new(sets, order.author, order.keys, order.suspects)),
     }
 }
 

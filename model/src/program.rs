@@ -99,7 +99,7 @@ pub fn mutants(out: &mut impl Write, wanted: Option<&str>, save: Option<&Path>) 
             )?;
             all += 1;
             caught += usize::from(report.failure.is_some());
-            if let (Some(_), Some((_, trace))) = (wanted.or(save.map(|_| "")), report.failure) {
+            if let (Some(_), Some((_, trace))) = (wanted, report.failure) {
                 tell(
                     out,
                     &Scenario::of(claim.name, mutant.name, &mutant.world(), trace),

@@ -54,6 +54,35 @@ fn run<const FLAW: u8>() -> &'static dyn Protocol {
     &Run(PhantomData::<Without<FLAW>>)
 }
 
+/// Every flaw, in the order of the specification.
+pub const FLAWS: [Flaw; 25] = [
+    Flaw::WriteBelowQuorum,
+    Flaw::ReadBelowQuorum,
+    Flaw::NoWriteBack,
+    Flaw::WriteBackBelowQuorum,
+    Flaw::HeadTakenForWhole,
+    Flaw::WriteIgnoresPromise,
+    Flaw::WriteBackIgnoresPromise,
+    Flaw::AcceptIgnoresPromise,
+    Flaw::PrepareBelowQuorum,
+    Flaw::RefusesUnsettled,
+    Flaw::StrictWriteRetries,
+    Flaw::EarlierMajorityCounts,
+    Flaw::ForgetsOwnProposal,
+    Flaw::RepeatsReplacedProposal,
+    Flaw::SettleRenames,
+    Flaw::GoesBack,
+    Flaw::FilterBeforeMerge,
+    Flaw::ListingWithoutRepair,
+    Flaw::RepairLiveRowsOnly,
+    Flaw::MergeBeyondBound,
+    Flaw::ListingFromOne,
+    Flaw::GateUnchecked,
+    Flaw::ListBeforeGate,
+    Flaw::DeletionSkipsSuspects,
+    Flaw::DeletionNotOwned,
+];
+
 /// The rules without the guard that `flaw` names.
 pub fn without(flaw: Flaw) -> &'static dyn Protocol {
     match flaw {

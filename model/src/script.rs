@@ -67,6 +67,11 @@ impl Script {
             }
         }
         aim(&mut deeds);
+        for (op, deed) in deeds.iter().enumerate() {
+            if matches!(deed.kind, Kind::Again(first) if usize::from(first.0) >= op) {
+                return Err(ScriptError("only an earlier operation can be sent again".to_owned()));
+            }
+        }
         Ok(Script {
             deeds,
             text: text.to_owned(),
@@ -75,18 +80,13 @@ impl Script {
 
     /// What an operation does, whoever carries it out.
     pub fn kind(&self, op: OpIndex) -> Kind {
-        let kind = self.deeds[usize::from(op.0)].kind;
-        if let Kind::Again(first) = kind {
-            self.kind(first)
-        } else {
-            kind
-        }
+        self.deeds[usize::from(self.author(op).0)].kind
     }
 
     /// The operation whose value an operation writes: itself, but for one that is sent again.
     pub fn author(&self, op: OpIndex) -> OpIndex {
         if let Kind::Again(first) = self.deeds[usize::from(op.0)].kind {
-            first
+            self.author(first)
         } else {
             op
         }
@@ -215,6 +215,6 @@ mod tests {
         );
         assert_eq!((script.keys(), script.deeds[4].client), (2, 3));
         assert_eq!(script.kind(OpIndex(5)), aimed);
-        assert!(Script::parse("W|X").is_err());
+        assert!(Script::parse("W|X").is_err() && Script::parse("AGAIN0").is_err());
     }
 }

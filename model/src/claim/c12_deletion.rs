@@ -5,8 +5,10 @@ use trellis_spec::flaw::Flaw;
 use trellis_spec::register::WriteMode;
 
 use super::{Claim, Mutant, Size, told};
+use crate::check::Search;
 use crate::coordinator::Outcome;
-use crate::world::{Clocks, World};
+use crate::listing::Suspects;
+use crate::world::{Clocks, Faults, World};
 
 pub(super) fn claim() -> Claim {
     Claim {
@@ -15,8 +17,8 @@ pub(super) fn claim() -> Claim {
                    acknowledged before.",
         source: "own; a gate in the transaction that accepts",
         sizes: vec![
-            Size::small("W|DROP", "available", 0, available),
-            Size::small("INM|DROP", "clocks in order", 0, ordered),
+            Size::small("W|DROP", "available", 46_514, available),
+            Size::small("INM|DROP", "clocks in order", 60_315, ordered),
             Size::large("INM|DROP", "every order of clocks", 0, available),
             Size::large("W;DEL|DROP", "strict, clocks in order", 0, strict),
             Size::large("W|DROP;DROP", "strict, clocks in order", 0, strict),
@@ -42,11 +44,22 @@ pub(super) fn claim() -> Claim {
                 Flaw::DeletionSkipsSuspects,
                 Size::hunt("W|DROP", "strict, clocks in order", strict),
             ),
+            Mutant::around(
+                "suspects-read-again",
+                "a deletion judges what the counted replicas show, and asks nobody else about it",
+                Size::hunt("W|DROP", "strict, clocks in order, suspects read again", reading_again),
+            ),
             Mutant::rule(
                 "deletion-not-owned",
                 "a deletion decides only about a bucket that it claimed last",
                 Flaw::DeletionNotOwned,
-                Size::hunt("W|DROP|DROP", "strict, clocks in order", strict),
+                Size {
+                    search: Search::Walks {
+                        seed: 12,
+                        states: 60_000_000,
+                    },
+                    ..Size::hunt("DROP|W|DROP;DROP", "strict, clocks in order, delays only", delays)
+                },
             ),
         ],
     }
@@ -71,4 +84,14 @@ fn ordered(world: &mut World) {
 fn strict(world: &mut World) {
     ordered(world);
     world.mode = WriteMode::Strict;
+}
+
+fn reading_again(world: &mut World) {
+    strict(world);
+    world.suspects = Suspects::ReadAgain;
+}
+
+fn delays(world: &mut World) {
+    strict(world);
+    world.faults = Faults::Delays;
 }

@@ -14,10 +14,10 @@ pub(super) fn claim() -> Claim {
         sentence: "A read that starts after another read was answered returns that value or a later one.",
         source: "the write-back of Attiya, Bar-Noy, Dolev 1995",
         sizes: vec![
-            Size::small("W|RR", "strict", 0, strict),
-            Size::small("W;RR|W", "strict", 0, strict),
+            Size::small("W|RR", "strict", 753, strict),
+            Size::small("W;RR|W", "strict", 299_215, strict),
             Size::large("W|W|RR", "strict, clocks in order", 2_142_115, ordered),
-            Size::large("W|W|RR", "strict", 0, strict),
+            Size::large("W|W|RR", "strict", 4_284_230, strict),
             Size::large("W|W|RR", "available, clocks in order", 0, ordered_available),
             Size::large("W|INM|RR", "strict, clocks in order", 0, ordered),
         ],

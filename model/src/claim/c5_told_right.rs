@@ -17,9 +17,14 @@ pub(super) fn claim() -> Claim {
                    if either took effect.",
         source: "Rystsov, CASPaxos 2018; the own-operation rule was found by checking",
         sizes: vec![
-            Size::small("INM|INM", "one retry", 0, retrying),
-            Size::small("INM|IM", "one retry", 0, retrying),
-            Size::small("INM|AGAIN0", "one retry, one operation at two coordinators", 0, twin),
+            Size::small("INM|INM", "one retry", 91_592, retrying),
+            Size::small("INM|IM", "one retry", 25_999, retrying),
+            Size::small(
+                "INM|AGAIN0",
+                "one retry, one operation at two coordinators",
+                54_916,
+                twin,
+            ),
             Size::large("INM|INM", "two retries", 0, twice),
             Size::large("INM|INM", "one retry, close or far", 0, leaping),
             Size::large("INM|INM|R", "clocks in order", 0, ordered),

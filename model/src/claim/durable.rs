@@ -13,8 +13,8 @@ pub(super) fn claim() -> Claim {
                    not flush, because every answer waits for the flush of all that it looked at.",
         source: "own; found to be easy to miss in reads",
         sizes: vec![
-            Size::small("W|RR", "strict, one crash", 0, grouped),
-            Size::small("INM|R", "one crash", 0, grouped),
+            Size::small("W|RR", "strict, one crash", 4_012, grouped),
+            Size::small("INM|R", "one crash", 2_324, grouped),
             Size::large("W|W|R", "strict, one crash", 0, grouped),
             Size::large("W|INM|R", "strict, one crash, clocks in order", 0, grouped_ordered),
         ],

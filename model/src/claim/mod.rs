@@ -110,10 +110,16 @@ impl Size {
     }
 
     /// The same, but for a person to run.
-    pub(crate) fn large(script: &'static str, about: &'static str, unique: usize, set: fn(&mut World)) -> Self {
+    pub(crate) fn large(
+        script: &'static str,
+        about: &'static str,
+        unique: impl Into<Option<usize>>,
+        set: fn(&mut World),
+    ) -> Self {
         Size {
+            unique: unique.into(),
             effort: Effort::Large,
-            ..Size::small(script, about, unique, set)
+            ..Size::small(script, about, 0, set)
         }
     }
 

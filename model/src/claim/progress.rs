@@ -13,17 +13,24 @@ pub(super) fn claim() -> Claim {
                    state all operations finish if they go on one after another with stamps above all others.",
         source: "own; obstruction freedom as in Paxos (Lamport 2001), with back-off for the rest",
         sizes: vec![
-            Size::small("W|INM", "available", 0, live),
-            Size::small("INM|INM", "one dead replica, clocks in order", 0, dead),
-            Size::small("W|RR", "one dead replica", 0, dead),
+            Size::small("W|INM", "available", 26_988, live),
+            Size::small("INM|INM", "one dead replica, clocks in order", 13_826, dead),
+            Size::small("W|RR", "one dead replica", 256, dead),
             Size::large("INM|INM|INM", "one dead replica, clocks in order", 0, dead),
             Size::large("W|INM|R", "one dead replica, clocks in order", 0, dead),
         ],
-        mutants: vec![Mutant::around(
-            "two-dead",
-            "a majority answers",
-            Size::hunt("W|R", "two dead replicas", two_dead),
-        )],
+        mutants: vec![
+            Mutant::around(
+                "two-dead",
+                "a majority answers",
+                Size::hunt("W|R", "two dead replicas", two_dead),
+            ),
+            Mutant::around(
+                "lost-for-good",
+                "a request whose answer was lost is sent again",
+                Size::hunt("W|RR", "one dead replica, nothing sent again", lossy),
+            ),
+        ],
     }
 }
 
@@ -44,4 +51,9 @@ fn dead(world: &mut World) {
 fn two_dead(world: &mut World) {
     dead(world);
     world.dead = 2;
+}
+
+fn lossy(world: &mut World) {
+    dead(world);
+    world.resend = Resend::Never;
 }

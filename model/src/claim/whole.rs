@@ -16,9 +16,9 @@ pub(super) fn claim() -> Claim {
                    without its body, and no read of the whole returns one.",
         source: "own",
         sizes: vec![
-            Size::small("W|RR", "at most five rounds", 0, strict),
-            Size::small("W|H;R", "at most five rounds", 0, strict),
-            Size::small("INM|R", "at most five rounds", 0, strict),
+            Size::small("W|RR", "at most five rounds", 4_585, strict),
+            Size::small("W|H;R", "at most five rounds", 4_485, strict),
+            Size::small("INM|R", "at most five rounds", 1_226, strict),
             Size::large("W|W|R", "clocks in order, at most five rounds", 0, ordered),
             Size::large("W|INM|R", "clocks in order, at most five rounds", 0, ordered),
         ],

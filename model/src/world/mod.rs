@@ -15,6 +15,10 @@
 //!   current round, which are kept in the columns and told to it anew. Not where one replica is asked alone.
 
 mod act;
+mod client;
+mod config;
+mod possible;
+mod replica;
 mod show;
 mod state;
 
@@ -26,105 +30,14 @@ use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::WriteMode;
 
 pub use act::Action;
+pub use config::{Clocks, Deadlines, Disks, Entropy, Faults, Fusion, Resend, Restamp, Stamps, Witness};
 pub use show::Names;
 pub use state::{Column, Op, Progress, Slot, State, Verdict};
 
+use crate::listing::Suspects;
 use crate::rules::{Protocol, sound};
 use crate::script::Script;
 use crate::value::Body;
-
-/// In which order the clocks of coordinators stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clocks {
-    /// As the operations are written: a later one has a later clock.
-    InOrder,
-    /// In every order.
-    AnyOrder,
-}
-
-/// Which stamp an attempt gets that tries again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restamp {
-    /// Just above what it met, at once.
-    Close,
-    /// Just above what it met, or above every stamp in the world, at any later moment.
-    CloseOrFar,
-}
-
-/// Are handling a request and hearing the answer one action?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fusion {
-    /// Yes.
-    Fused,
-    /// No.
-    Apart,
-}
-
-/// May a request whose answer was lost be sent again?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resend {
-    /// No.
-    Never,
-    /// Yes.
-    Allowed,
-}
-
-/// When a replica's changes are durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disks {
-    /// At once.
-    Immediate,
-    /// With the next flush; replicas crash so often and lose what was not flushed. Answers wait for the flush.
-    Grouped {
-        /// How often a replica may crash.
-        crashes: u8,
-    },
-    /// The same, but the answer to a read does not wait.
-    Dirty {
-        /// How often a replica may crash.
-        crashes: u8,
-    },
-}
-
-/// Do replicas repair each other's rows?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entropy {
-    /// No.
-    Off,
-    /// By writing back what they hold, with the guard of every write-back.
-    Guarded,
-    /// By joining rows whatever was promised.
-    Raw,
-}
-
-/// Is a stamp used again after a coordinator crashed?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stamps {
-    /// Never.
-    Unique,
-    /// The next operation of the same client gets the same stamps.
-    Reused,
-}
-
-/// What histories are measured against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Witness {
-    /// The exact specification of [`crate::history`].
-    History,
-    /// Stamps: what starts after a write was answered is about no older version.
-    AfterWrites,
-    /// Stamps: what starts after a read was answered is about no older version.
-    AfterReads,
-}
-
-/// May clients give up on operations?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deadlines {
-    /// Only where the client does something else afterwards.
-    BeforeNext,
-    /// Never.
-    Never,
-}
 
 /// One configuration of a model.
 #[derive(Clone)]
@@ -149,6 +62,8 @@ pub struct World {
     pub restamp: Restamp,
     /// Actions apart or fused.
     pub fusion: Fusion,
+    /// What goes wrong with messages.
+    pub faults: Faults,
     /// Repeated requests.
     pub resend: Resend,
     /// When changes are durable.
@@ -163,6 +78,8 @@ pub struct World {
     pub deadlines: Deadlines,
     /// Bodies of objects.
     pub body: Body,
+    /// What deletions do with suspects.
+    pub suspects: Suspects,
     /// Rows in one answer to a scan.
     pub page_limit: usize,
     /// Are columns sorted?
@@ -188,6 +105,7 @@ impl World {
             clocks: Clocks::AnyOrder,
             restamp: Restamp::Close,
             fusion: Fusion::Fused,
+            faults: Faults::All,
             resend: Resend::Never,
             disks: Disks::Immediate,
             entropy: Entropy::Off,
@@ -195,6 +113,7 @@ impl World {
             witness: Witness::History,
             deadlines: Deadlines::BeforeNext,
             body: Body::Absent,
+            suspects: Suspects::Count,
             page_limit: usize::MAX,
             sorted: true,
             claims: Vec::new(),

@@ -9,7 +9,7 @@ use trellis_spec::stamp::Stamp;
 use super::state::Running;
 use super::{Action, Column, Op, Progress, Slot, State, World};
 use crate::coordinator::{Answer, Call, Outcome};
-use crate::value::{Body, Cargo, Key, OpIndex};
+use crate::value::{Body, Bucket, Cargo, Key, OpIndex};
 
 /// What replicas are called, column by column. Columns are sorted after each step, names follow them.
 #[derive(Clone, Debug)]
@@ -178,7 +178,8 @@ fn show_held(held: Option<&Accepted<Cargo>>) -> String {
         Content::Value(Cargo::Object(OpIndex(by), Body::Detached)) => format!("head of #{by}'s"),
         Content::Value(Cargo::Object(OpIndex(by), Body::Absent | Body::Here)) => format!("#{by}'s"),
         Content::Value(Cargo::Gate(gate)) => format!("gate {gate:?}"),
-        Content::Value(Cargo::Bucket(bucket)) => format!("bucket {bucket:?}"),
+        Content::Value(Cargo::Bucket(Bucket::Deleting(by))) => format!("bucket claimed by {}", show_op(*by)),
+        Content::Value(Cargo::Bucket(bucket @ (Bucket::Active | Bucket::Deleted))) => format!("bucket {bucket:?}"),
     };
     format!("{content} @{}", show_stamp(held.ballot))
 }

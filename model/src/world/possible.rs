@@ -1,0 +1,132 @@
+//! What may happen in a world.
+
+use std::sync::Arc;
+
+use trellis_spec::register::Audience;
+
+use super::state::Running;
+use super::{Action, Column, Deadlines, Disks, Entropy, Faults, Fusion, Resend, Slot, State, Verdict, World};
+use crate::coordinator::{Call, Move};
+
+impl World {
+    pub(super) fn possible(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.verdict != Verdict::Fine {
+            return;
+        }
+        for op in 0..state.ops.len() {
+            self.possible_for(state, op, actions);
+        }
+        for column in 0..state.columns.len() {
+            if self.is_twin(state, column) {
+                continue;
+            }
+            let late = if self.faults == Faults::All {
+                state.columns[column].late.len()
+            } else {
+                0
+            };
+            actions.extend((0..late).map(|index| Action::Late {
+                column: column as u8,
+                index: index as u8,
+            }));
+            self.possible_at(state, column as u8, actions);
+        }
+    }
+
+    /// Is a column the same as the one before it, so that whatever happens to it is covered there?
+    pub(super) fn is_twin(&self, state: &State, column: usize) -> bool {
+        self.sorted && column > 0 && state.columns[column] == state.columns[column - 1]
+    }
+
+    pub(super) fn possible_for(&self, state: &State, op: usize, actions: &mut Vec<Action>) {
+        let Some(running) = state.running(op) else { return };
+        let number = op as u8;
+        if running.pending.is_some() {
+            actions.extend([false, true].map(|far| Action::Restamp { op: number, far }));
+            return;
+        }
+        for (index, column) in state.columns.iter().enumerate() {
+            if column.dead || !running.asks(index) || self.is_twin(state, index) {
+                continue;
+            }
+            self.possible_between(running, number, index as u8, column, actions);
+        }
+        if self.faults == Faults::Delays {
+            return;
+        }
+        if running.after.is_some() && self.is_impatient(state, op, running) {
+            actions.push(Action::Patience { op: number });
+        }
+        let client = self.script.deeds[op].client;
+        let has_next = self.script.deeds.get(op + 1).is_some_and(|next| next.client == client);
+        if running.after.is_some() && self.deadlines == Deadlines::BeforeNext && has_next {
+            actions.push(Action::GiveUp { op: number });
+        }
+    }
+
+    pub(super) fn possible_between(
+        &self,
+        running: &Running,
+        op: u8,
+        column: u8,
+        at: &Column,
+        actions: &mut Vec<Action>,
+    ) {
+        let serve = Action::Serve { op, column };
+        match (&at.slots[usize::from(op)], self.fusion) {
+            (Slot::Open, Fusion::Apart) => actions.push(serve),
+            (Slot::Open, Fusion::Fused) => {
+                actions.push(Action::Deliver { op, column });
+                let changes = |call: &Call| self.faults == Faults::All && self.would_change(at, call);
+                if running.call.as_ref().is_some_and(changes) {
+                    actions.push(serve);
+                }
+            }
+            (Slot::Served, _) if self.resend == Resend::Allowed => actions.push(Action::Deliver { op, column }),
+            (Slot::Replying(_), _) => actions.push(Action::Hear { op, column }),
+            (Slot::Served | Slot::Answered(_), _) => {}
+        }
+    }
+
+    pub(super) fn is_impatient(&self, state: &State, op: usize, running: &Running) -> bool {
+        let answered = |column: &Arc<Column>| matches!(column.slots[op], Slot::Answered(_));
+        let asked_one = matches!(running.audience, Audience::One(_));
+        (asked_one || state.columns.iter().any(answered)) && self.caught_up(state, op).on_patience() != Move::Wait
+    }
+
+    pub(super) fn possible_at(&self, state: &State, column: u8, actions: &mut Vec<Action>) {
+        let at = &state.columns[usize::from(column)];
+        let crashes = match self.disks {
+            Disks::Immediate => 0,
+            Disks::Grouped { crashes } | Disks::Dirty { crashes } => crashes,
+        };
+        if crashes > 0 && at.durable != at.rows {
+            actions.push(Action::Flush { column });
+            if state.crashes < crashes {
+                actions.push(Action::Crash { column });
+            }
+        }
+        if self.entropy == Entropy::Off {
+            return;
+        }
+        for (from, source) in state.columns.iter().enumerate() {
+            for (row, cell) in source.rows.iter().enumerate() {
+                if cell.ballot() > at.rows[row].ballot() {
+                    let (from, row) = (from as u8, row as u8);
+                    actions.push(Action::Repair { from, to: column, row });
+                }
+            }
+        }
+    }
+
+    pub(super) fn would_change(&self, at: &Column, call: &Call) -> bool {
+        match call {
+            Call::Row(key, request) => self
+                .protocol
+                .serve(&self.admitted, &self.stored(at, *key), request)
+                .changed
+                .is_some(),
+            Call::Scan(_) => false,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Replicas: they answer with the code of the specification, and are tidied up after.
+
+use std::sync::Arc;
+
+use trellis_spec::gate::{Gate, GateState};
+use trellis_spec::listing::Scanned;
+use trellis_spec::peer::Stored;
+use trellis_spec::register::{Audience, Cell, Fetch, Reply, Request};
+use trellis_spec::stamp::Stamp;
+
+use super::{Column, Entropy, Faults, Progress, State, Verdict, World};
+use crate::coordinator::{Answer, Call, Outcome};
+use crate::operation::gate_row;
+use crate::value::{Body, Cargo, Key};
+
+impl World {
+    /// A replica handles the present request of an operation, which begins with the first.
+    pub(super) fn handle(&self, state: &mut State, op: u8, column: u8) -> Answer {
+        let known = self.known(state);
+        let answered = state.answered;
+        let running = state
+            .running_mut(op.into())
+            .expect("only operations at work are served");
+        if running.after.is_none() {
+            running.after = Some(known);
+            running.floor = answered;
+        }
+        let call = running
+            .call
+            .clone()
+            .expect("an operation that waits for no stamp has asked");
+        let whole = running.audience != Audience::All || column == 0;
+        let at = state.column(column.into());
+        match call {
+            Call::Row(key, Request::Read(fetch)) => {
+                // Drivers ask one replica for the body and the others for heads.
+                let fetch = if whole || self.body == Body::Absent {
+                    fetch
+                } else {
+                    Fetch::Head
+                };
+                Answer::Row(self.serve(at, key, &Request::Read(fetch)))
+            }
+            Call::Row(key, request) => Answer::Row(self.serve(at, key, &request)),
+            Call::Scan(from) => Answer::Scanned(self.scan(at, from)),
+        }
+    }
+
+    /// The operations whose clients know what became of them, as bits.
+    pub(super) fn known(&self, state: &State) -> u16 {
+        let known = |op: &super::Op| match &op.progress {
+            Progress::Told { outcome, .. } => !matches!(outcome, Outcome::Unknown | Outcome::Nothing),
+            Progress::Waiting | Progress::Running(_) => false,
+        };
+        let bits = state.ops.iter().enumerate().filter(|(_, op)| known(op));
+        bits.fold(0, |bits, (index, _)| bits | 1 << index)
+    }
+
+    pub(super) fn serve(&self, at: &mut Column, key: Key, request: &Request<Cargo>) -> Reply<Cargo> {
+        let served = self.protocol.serve(&self.admitted, &self.stored(at, key), request);
+        if let Some(changed) = served.changed {
+            at.rows[usize::from(key.0)] = changed;
+        }
+        served.reply
+    }
+
+    pub(super) fn stored(&self, at: &Column, key: Key) -> Stored<Cargo> {
+        let gate = if key.0 < self.script.keys() {
+            self.gate(at)
+        } else {
+            GateState::default()
+        };
+        Stored {
+            cell: at.rows[usize::from(key.0)].clone(),
+            floor: Stamp::ZERO,
+            gate,
+        }
+    }
+
+    pub(super) fn gate(&self, at: &Column) -> GateState {
+        let row = at.rows.get(usize::from(gate_row(self.script.keys()).0));
+        let held = row.and_then(|cell| cell.accepted.as_ref());
+        held.map_or_else(GateState::default, |held| GateState {
+            gate: match held.content.live() {
+                Some(Cargo::Gate(gate)) => *gate,
+                Some(Cargo::Object(..) | Cargo::Bucket(_)) | None => Gate::Open,
+            },
+            ballot: held.ballot,
+        })
+    }
+
+    pub(super) fn scan(&self, at: &Column, from: Key) -> Scanned<Key, Cargo> {
+        let objects = at.rows.iter().take(self.script.keys().into());
+        let mut rows: Vec<_> = (0..)
+            .map(Key)
+            .zip(objects)
+            .filter(|(key, _)| *key >= from)
+            .filter_map(|(key, cell)| Some((key, cell.accepted.as_ref()?.head())))
+            .collect();
+        let bound = rows.get(self.page_limit).map(|(key, _)| *key);
+        rows.truncate(self.page_limit);
+        Scanned {
+            rows,
+            bound,
+            floor: Stamp::ZERO,
+            gate: self.gate(at),
+        }
+    }
+
+    pub(super) fn repair(&self, state: &mut State, from: usize, to: usize, row: Key) {
+        let Some(held) = state.columns[from].rows[usize::from(row.0)].accepted.clone() else {
+            return;
+        };
+        let at = state.column(to);
+        if self.entropy == Entropy::Raw {
+            at.rows[usize::from(row.0)].accepted = Some(held);
+        } else {
+            self.serve(at, row, &Request::WriteBack(held));
+        }
+    }
+
+    /// Drops what can no longer matter, and sorts what is alike.
+    pub(super) fn tidy(&self, state: &mut State) {
+        let over = state.is_over() || self.faults == Faults::Delays;
+        for shared in &mut state.columns {
+            let keeps = |late: &&(Key, Request<Cargo>)| !over && self.may_matter(shared, late);
+            let mut late: Vec<_> = shared.late.iter().filter(keeps).cloned().collect();
+            late.sort();
+            late.dedup();
+            if late != shared.late {
+                Arc::make_mut(shared).late = late;
+            }
+        }
+        if self.body != Body::Absent && state.columns.iter().any(|column| holds_head(column)) {
+            state.verdict = Verdict::Bodiless;
+        }
+        if self.sorted {
+            state.columns.sort();
+        }
+    }
+
+    /// A gate may open again; promises and ballots on disk never fall.
+    pub(super) fn may_matter(&self, column: &Column, (key, request): &(Key, Request<Cargo>)) -> bool {
+        let rows = if column.durable.is_empty() {
+            &column.rows
+        } else {
+            &column.durable
+        };
+        let open = Stored {
+            cell: rows[usize::from(key.0)].clone(),
+            floor: Stamp::ZERO,
+            gate: GateState::default(),
+        };
+        self.protocol.serve(&self.admitted, &open, request).changed.is_some()
+    }
+}
+
+fn holds_head(column: &Column) -> bool {
+    let head = |cell: &Cell<Cargo>| cell.accepted.as_ref().is_some_and(|held| !held.content.is_whole());
+    column.rows.iter().any(head)
+}

@@ -1,0 +1,65 @@
+//! The program, and the scenarios that were saved with it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use trellis_model::transcript::{ReplayError, Scenario};
+use trellis_model::world::{Action, Verdict};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_trellis-model"))
+        .args(arguments)
+        .output()
+        .expect("the program was built")
+}
+
+fn scenario(name: &str) -> Scenario {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
+    let bytes = fs::read(file).expect("the scenario is kept");
+    serde_json::from_slice(&bytes).expect("it is a scenario")
+}
+
+#[test]
+fn a_claim_is_checked_and_listed() {
+    let listed = run(&["list"]);
+    assert!(listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("C12: "));
+    let checked = run(&["check", "C1", "--size", "W|R (strict)"]);
+    assert!(checked.status.success());
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("holds  W|R (strict)"));
+    assert!(!run(&["check", "C99"]).status.success());
+}
+
+#[test]
+fn a_mutant_is_caught_saved_and_replayed() {
+    let file = std::env::temp_dir().join(format!("trellis-model-{}.json", std::process::id()));
+    let name = file.to_str().unwrap();
+    let caught = run(&["mutants", "no-write-back", "--save", name]);
+    assert!(caught.status.success());
+    assert!(String::from_utf8_lossy(&caught.stdout).ends_with("1 of 1 caught\n"));
+    let replayed = run(&["replay", name]);
+    fs::remove_file(&file).unwrap();
+    assert!(replayed.status.success());
+    assert!(String::from_utf8_lossy(&replayed.stdout).contains("WentBack"));
+    assert!(!run(&["mutants", "no-such-mutant"]).status.success());
+}
+
+#[test]
+fn an_object_that_only_a_suspect_shows_is_not_lost_with_its_bucket() {
+    let walk = scenario("suspects-read-again.json").replay().unwrap();
+    assert_eq!(walk.verdict, Verdict::NotLinearizable);
+    let mut sound = scenario("suspects-read-again.json");
+    sound.world = "W|DROP (strict, clocks in order)".to_owned();
+    let walked = sound.replay();
+    assert!(walked.is_err() || walked.is_ok_and(|walk| walk.verdict == Verdict::Fine));
+}
+
+#[test]
+fn what_cannot_happen_is_not_replayed() {
+    let mut forged = scenario("suspects-read-again.json");
+    forged.steps.insert(0, Action::Crash { column: 2 });
+    assert_eq!(
+        forged.replay().map(|walk| walk.verdict),
+        Err(ReplayError::Impossible(0))
+    );
+}
