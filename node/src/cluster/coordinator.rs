@@ -4,12 +4,15 @@
 //! is done. The driver adds what attempts cannot know: deadlines, pauses, fresh stamps, which replica is near.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::FusedFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use trellis_spec::gate::Gate;
 use trellis_spec::layout::{Partition, View};
@@ -125,12 +128,26 @@ impl Coordinator {
         first: Stamp,
         contention: Contention,
     ) -> Ended<A::Outcome> {
-        let mut deadline = self
-            .env
-            .clock
-            .sleep(Duration::from_millis(self.limits.request_deadline_ms));
+        let ready = std::future::ready(ControlFlow::Continue(()));
+        self.run_when(target, place, attempt, first, contention, ready).await
+    }
+
+    /// The same, but answers are looked at only once `ready` says so: to the attempt, the network is slow until then.
+    /// If it says that there is nothing to be done any more, the attempt ends as at a deadline.
+    pub(crate) async fn run_when<A: Attempt<Row>>(
+        &self,
+        target: &Target,
+        place: &Place,
+        attempt: &mut A,
+        first: Stamp,
+        contention: Contention,
+        ready: impl Future<Output = ControlFlow<()>>,
+    ) -> Ended<A::Outcome> {
+        let mut ready = pin!(ready.fuse());
+        let mut deadline = self.deadline();
         let mut patience = self.patience(place);
         let mut calls: FuturesUnordered<Boxed<'static, Heard>> = FuturesUnordered::new();
+        let mut early = Vec::new();
         let mut trouble = Trouble::default();
         let mut tries = Tries::new(self.env.clock.monotonic());
         let mut step = attempt.start(first);
@@ -149,18 +166,32 @@ impl Coordinator {
                 }
                 Step::Wait => {}
             }
+            let is_ready = ready.is_terminated();
             step = tokio::select! {
                 biased;
-                Some((round, node, answer)) = calls.next() => match trouble.note(round, node, answer) {
-                    Some(reply) => attempt.on_reply(round, node, self.observed(reply)),
-                    None if trouble.is_hopeless(&place.sets) => break attempt.on_deadline(),
-                    None => Step::Wait,
+                flow = &mut ready => {
+                    if flow.is_break() {
+                        break attempt.on_deadline();
+                    }
+                    deadline = self.deadline();
+                    Step::Wait
+                }
+                Some(heard) = next(is_ready, &mut early, &mut calls) => if is_ready {
+                    let (round, node, answer) = heard;
+                    match trouble.note(round, node, answer) {
+                        Some(reply) => attempt.on_reply(round, node, self.observed(reply)),
+                        None if trouble.is_hopeless(&place.sets) => break attempt.on_deadline(),
+                        None => Step::Wait,
+                    }
+                } else {
+                    early.push(heard);
+                    Step::Wait
                 },
                 () = &mut patience => {
                     patience = self.patience(place);
                     attempt.on_patience()
                 }
-                () = &mut deadline => break attempt.on_deadline(),
+                () = &mut deadline, if is_ready => break attempt.on_deadline(),
             };
         };
         self.linger(calls, self.limits.inline_max_bytes);
@@ -169,6 +200,11 @@ impl Coordinator {
             gate: trouble.gate,
             full: trouble.is_full(&place.sets),
         }
+    }
+
+    fn deadline(&self) -> Boxed<'static, ()> {
+        let limit = Duration::from_millis(self.limits.request_deadline_ms);
+        self.env.clock.sleep(limit)
     }
 
     fn send(
@@ -328,6 +364,18 @@ impl Coordinator {
 
     fn issuer(&self) -> std::sync::MutexGuard<'_, Issuer> {
         self.issuer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was heard before it could be looked at, then what is heard now.
+async fn next(
+    is_ready: bool,
+    early: &mut Vec<Heard>,
+    calls: &mut FuturesUnordered<Boxed<'static, Heard>>,
+) -> Option<Heard> {
+    match early.pop_if(|_| is_ready) {
+        Some(heard) => Some(heard),
+        None => calls.next().await,
     }
 }
 

@@ -1,9 +1,14 @@
 //! Operations on rows, as the object store calls them.
 
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
 use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
 use trellis_spec::register::{
-    Accepted, Conditional, ConditionalOutcome, Content, Fetch, OpId, Read, ReadOutcome, Write, WriteMode, WriteOutcome,
+    Accepted, Change, Conditional, ConditionalOutcome, Content, Decision, Fetch, OpId, Read, ReadOutcome, Write,
+    WriteMode, WriteOutcome,
 };
 use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
@@ -120,23 +125,68 @@ impl Coordinator {
 
     /// A guarded change, in two round trips.
     pub async fn swap(&self, target: &Target, op: OpId, swap: Swap, until_us: u64) -> Result<Swapped, ClusterError> {
-        let limit = std::time::Duration::from_millis(self.limits.request_deadline_ms);
+        let limit = Duration::from_millis(self.limits.request_deadline_ms);
         let turn = self.env.timeout(limit, self.turns.take(&target.address.key)).await;
         let _turn = turn.map_err(|_| ClusterError::Unreached)?;
+        self.swap_when(target, op, until_us, async { Ok(swap) }).await
+    }
+
+    /// A guarded change of which `decided` will tell; promises are asked for meanwhile. It takes no turn: who holds one
+    /// row's turn while waiting for another row may wait for itself.
+    pub async fn swap_when<E: From<ClusterError>>(
+        &self,
+        target: &Target,
+        op: OpId,
+        until_us: u64,
+        decided: impl Future<Output = Result<Swap, E>>,
+    ) -> Result<Swapped, E> {
         let place = self.place(&target.address.placement);
-        let mut attempt: Conditional<Row, Swap, Sound> = Conditional::new(place.sets.clone(), op, swap, until_us);
-        let first = self.stamp(Stamp::ZERO);
+        let change = Later::default();
+        let mut attempt: Conditional<Row, Later, Sound> =
+            Conditional::new(place.sets.clone(), op, change.clone(), until_us);
+        let (first, mut failure) = (self.stamp(Stamp::ZERO), None);
+        let ready = async {
+            match decided.await {
+                Ok(swap) => change.tell(swap),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        };
         let ended = self
-            .run(target, &place, &mut attempt, first, Contention::Expected)
+            .run_when(target, &place, &mut attempt, first, Contention::Expected, ready)
             .await;
+        if let Some(error) = failure {
+            return Err(error);
+        }
         match ended.outcome {
             ConditionalOutcome::Written(accepted) => Ok(Swapped::Written(accepted)),
             ConditionalOutcome::Refused(accepted) => Ok(Swapped::Refused(accepted)),
-            ConditionalOutcome::Gated => Err(ClusterError::Gated),
-            ConditionalOutcome::Unknown => Err(ClusterError::Unknown),
-            ConditionalOutcome::Unreached if ended.full => Err(ClusterError::Full),
-            ConditionalOutcome::Unreached => Err(ClusterError::Unreached),
+            ConditionalOutcome::Gated => Err(ClusterError::Gated.into()),
+            ConditionalOutcome::Unknown => Err(ClusterError::Unknown.into()),
+            ConditionalOutcome::Unreached if ended.full => Err(ClusterError::Full.into()),
+            ConditionalOutcome::Unreached => Err(ClusterError::Unreached.into()),
         }
+    }
+}
+
+/// A guarded change that is told while its promises are on their way. The driver lets no promise through before that.
+#[derive(Clone, Default)]
+struct Later(Arc<OnceLock<Swap>>);
+
+impl Later {
+    fn tell(&self, swap: Swap) -> ControlFlow<()> {
+        match self.0.set(swap) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+}
+
+impl Change<Row> for Later {
+    fn decide(&self, current: Option<&Accepted<Row>>) -> Decision<Row> {
+        self.0.get().map_or(Decision::Refuse, |swap| swap.decide(current))
     }
 }
 

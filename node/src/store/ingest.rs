@@ -89,13 +89,13 @@ impl ClusterStore {
         }
         let bytes = |page: &[Block]| page.iter().map(|block| u64::from(block.length)).sum();
         let page_bytes = blocks.chunks(BLOCKS_IN_PAGE).map(bytes).collect();
-        let pages = blocks
+        let pages: Vec<Manifest> = blocks
             .chunks(BLOCKS_IN_PAGE)
             .map(|page| Manifest::Blocks(page.to_vec()))
             .collect();
-        self.write_pages(owner.version, owner.until_us, pages, page_bytes)
-            .await
-            .map(Body::Paged)
+        self.write_pages(owner.version, owner.until_us, &pages).await?;
+        let manifest = owner.version;
+        Ok(Body::Paged(PageRef { manifest, page_bytes }))
     }
 
     /// Writes the pages of a manifest: immutable rows that nobody reads before the row that names them is there.
@@ -103,18 +103,16 @@ impl ClusterStore {
         &self,
         manifest: VersionId,
         until_us: u64,
-        pages: Vec<Manifest>,
-        page_bytes: Vec<u64>,
-    ) -> Result<PageRef, StoreError> {
+        pages: &[Manifest],
+    ) -> Result<(), StoreError> {
         let writes = (0_u32..).zip(pages).map(|(number, page)| async move {
             let target = control(Address::manifest(manifest, number));
-            let content = Content::Value(Row::Manifest(page));
+            let content = Content::Value(Row::Manifest(page.clone()));
             self.coordinator
                 .write(&target, self.fresh_op(), content, until_us)
                 .await
         });
-        try_join_all(writes).await.map_err(write_failed)?;
-        Ok(PageRef { manifest, page_bytes })
+        try_join_all(writes).await.map(drop).map_err(write_failed)
     }
 }
 

@@ -185,19 +185,20 @@ impl ClusterStore {
         let numbers = (0_u32..).take(pages.page_bytes.len());
         let load = |number| load_page(&self.coordinator, Address::manifest(pages.manifest, number));
         let pages = try_join_all(numbers.map(load)).await?;
-        Ok(pages.into_iter().flat_map(parts_in).collect())
+        Ok(pages.iter().flat_map(parts_in).collect())
     }
 }
 
-fn parts_in(page: Manifest) -> Vec<ObjectPart> {
-    let part = |part: PartRef| ObjectPart {
+/// The parts that a page of a manifest names.
+pub(super) fn parts_in(page: &Manifest) -> Vec<ObjectPart> {
+    let part = |part: &PartRef| ObjectPart {
         number: part.number,
         size: part.size,
         checksum: checksums(&part.checksums).into_iter().next(),
     };
     match page {
         Manifest::Blocks(_) => Vec::new(),
-        Manifest::Parts(parts) => parts.into_iter().map(part).collect(),
+        Manifest::Parts(parts) => parts.iter().map(part).collect(),
     }
 }
 

@@ -32,6 +32,20 @@ pub(super) struct StoredUpload {
     pub(super) op: OpId,
 }
 
+impl StoredUpload {
+    /// The move to another state, if the row is still this one.
+    pub(super) fn moved_to(&self, state: UploadState) -> Swap {
+        let row = Upload {
+            state,
+            ..self.row.clone()
+        };
+        Swap {
+            guard: Guard::MadeBy(self.op),
+            content: Content::Value(Row::Upload(row)),
+        }
+    }
+}
+
 /// A part's row and where it is.
 pub(super) struct StoredPart {
     pub(super) address: Address,
@@ -40,7 +54,8 @@ pub(super) struct StoredPart {
     pub(super) info: PartInfo,
 }
 
-fn upload_target(bucket: &BucketInfo, key: &ObjectKey, upload: RowUploadId) -> Target {
+/// The row of an upload.
+pub(super) fn upload_target(bucket: &BucketInfo, key: &ObjectKey, upload: RowUploadId) -> Target {
     let id = bucket_id(bucket);
     let address = Address::upload(id, SHARDS, key.as_str().as_bytes(), upload);
     Target {
@@ -89,9 +104,8 @@ impl ClusterStore {
         &self,
         bucket: &BucketInfo,
         key: &ObjectKey,
-        upload: &UploadId,
+        id: RowUploadId,
     ) -> Result<StoredUpload, StoreError> {
-        let id = upload_id(upload).ok_or(StoreError::NoSuchUpload)?;
         let target = upload_target(bucket, key, id);
         let found = self.coordinator.read(&target, Fetch::Head).await.map_err(read_failed)?;
         self.believe(bucket, found.gate).await?;
@@ -110,7 +124,8 @@ impl ClusterStore {
         part: &PartTarget,
         mut body: Incoming,
     ) -> Result<PartInfo, StoreError> {
-        let upload = self.stored_upload(bucket, &part.key, &part.upload).await?;
+        let id = upload_id(&part.upload).ok_or(StoreError::NoSuchUpload)?;
+        let upload = self.stored_upload(bucket, &part.key, id).await?;
         if upload.row.state != UploadState::Open {
             return Err(StoreError::NoSuchUpload);
         }
@@ -194,7 +209,8 @@ impl ClusterStore {
         after: u16,
         limit: usize,
     ) -> Result<PartPage, StoreError> {
-        let stored = self.stored_upload(bucket, key, upload).await?;
+        let id = upload_id(upload).ok_or(StoreError::NoSuchUpload)?;
+        let stored = self.stored_upload(bucket, key, id).await?;
         match stored.row.state {
             UploadState::Open | UploadState::Completing(_) => {}
             UploadState::Completed(_) | UploadState::Aborted => return Err(StoreError::NoSuchUpload),
@@ -222,7 +238,8 @@ impl ClusterStore {
         key: &ObjectKey,
         upload: &UploadId,
     ) -> Result<(), StoreError> {
-        let stored = self.stored_upload(bucket, key, upload).await?;
+        let id = upload_id(upload).ok_or(StoreError::NoSuchUpload)?;
+        let stored = self.stored_upload(bucket, key, id).await?;
         match &stored.row.state {
             UploadState::Open => {}
             UploadState::Completing(completion) => self.outlive(bucket, key, completion).await?,
@@ -236,7 +253,12 @@ impl ClusterStore {
 
     /// Makes sure that a completion which somebody began and did not end writes nothing any more. Until its time is over
     /// it may still be at work.
-    async fn outlive(&self, bucket: &BucketInfo, key: &ObjectKey, completion: &Completion) -> Result<(), StoreError> {
+    pub(super) async fn outlive(
+        &self,
+        bucket: &BucketInfo,
+        key: &ObjectKey,
+        completion: &Completion,
+    ) -> Result<(), StoreError> {
         let skew_us = self.coordinator.limits.clock_skew_max_ms.saturating_mul(1000);
         if self.coordinator.env.clock.wall_us() <= completion.until.saturating_add(skew_us) {
             return Err(StoreError::SlowDown);
@@ -265,14 +287,7 @@ impl ClusterStore {
         op: OpId,
         state: UploadState,
     ) -> Result<Option<OpId>, StoreError> {
-        let row = Upload {
-            state,
-            ..upload.row.clone()
-        };
-        let swap = Swap {
-            guard: Guard::MadeBy(upload.op),
-            content: Content::Value(Row::Upload(row)),
-        };
+        let swap = upload.moved_to(state);
         match self.coordinator.swap(&upload.target, op, swap, u64::MAX).await {
             Ok(Swapped::Written(_)) => Ok(Some(op)),
             Ok(Swapped::Refused(_)) => Ok(None),

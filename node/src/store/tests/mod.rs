@@ -1,4 +1,6 @@
-//! The conformance suite over three nodes in memory, under a seed.
+//! Three nodes in memory, under a seed: the conformance suite, and what operations cost.
+
+mod round_trips;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,19 +58,23 @@ fn start(network: &SimulatedNetwork, node: &SimulatedNode, layout: &Layout, memb
     )
 }
 
+/// Three nodes, each in a zone of its own.
+fn three(simulation: &Simulation, network: &SimulatedNetwork) -> Vec<ClusterStore> {
+    let members: Vec<Member> = (1..=3).map(member).collect();
+    let layout = initial(members.clone(), 3, 16).unwrap();
+    let names = ["one", "two", "three"];
+    let nodes = names.into_iter().map(|name| simulation.node(name));
+    nodes
+        .zip(&members)
+        .map(|(node, member)| start(network, &node, &layout, member))
+        .collect()
+}
+
 #[test]
 fn three_nodes_pass_the_conformance_suite() {
     let violations = Simulation::run(1, |simulation| async move {
         let network = SimulatedNetwork::new(&simulation, Faults::none());
-        let members: Vec<Member> = (1..=3).map(member).collect();
-        let layout = initial(members.clone(), 3, 16).unwrap();
-        let names = ["one", "two", "three"];
-        let nodes: Vec<SimulatedNode> = names.into_iter().map(|name| simulation.node(name)).collect();
-        let stores: Vec<ClusterStore> = nodes
-            .iter()
-            .zip(&members)
-            .map(|(node, member)| start(&network, node, &layout, member))
-            .collect();
+        let stores = three(&simulation, &network);
         run_all(&stores[0], &AccessKey("caller".to_owned())).await
     });
     assert_eq!(violations, vec![]);
