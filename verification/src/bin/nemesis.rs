@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use trellis_verification::cluster::{self, Cluster, Launch, Shape};
 use trellis_verification::history::file;
+use trellis_verification::interruption::until_interrupted;
 use trellis_verification::s3client::Target;
 use trellis_verification::workload::nemesis::{self, Harm, Schedule};
 use trellis_verification::workload::{Outcome, chain, mixed, race};
@@ -82,7 +83,7 @@ type Error = Box<dyn std::error::Error>;
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (code, text) = match run(&arguments).await {
+    let (code, text) = match until_interrupted(run(&arguments)).await {
         Ok(outcome) => (if outcome.is_good() { 0 } else { 1 }, outcome.to_string()),
         Err(error) => (2, format!("the run failed: {error}")),
     };

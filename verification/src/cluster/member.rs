@@ -52,6 +52,10 @@ impl Member {
         &self.endpoints
     }
 
+    pub(super) fn process_id(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// Starts the process; its output goes to the end of its log.
     pub(super) fn start(&mut self) -> Result<(), ClusterError> {
         let log = self.open_log().map_err(|source| ClusterError::Io {

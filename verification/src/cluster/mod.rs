@@ -92,6 +92,11 @@ impl Cluster {
         self.members.is_empty()
     }
 
+    /// The process ids of those that run.
+    pub fn process_ids(&self) -> Vec<u32> {
+        self.members.iter().filter_map(Member::process_id).collect()
+    }
+
     /// `kill -9` of one process; returns when it is gone.
     pub async fn kill(&mut self, member: usize) -> Result<(), ClusterError> {
         self.members[member].kill().await

@@ -16,10 +16,9 @@ use md5::{Digest, Md5};
 
 pub use recorder::Recorder;
 pub use sign::{Credentials, CredentialsError};
-pub use transport::{Endpoint, Failure, Reply, Request, health};
+pub use transport::{Connection, Endpoint, Failure, Payload, Reply, Request, health};
 
 use crate::history::{Action, Condition, Outcome};
-use transport::Connection;
 
 /// How long an answer may take before the outcome counts as unknown.
 const ANSWER_TIMEOUT_MS: u64 = 10_000;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::transport::Endpoint;
+use super::transport::{Endpoint, Payload};
 
 /// What need not be escaped in a name or value.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -75,6 +75,7 @@ pub(super) struct Unsigned<'a> {
     pub(super) query: &'a [(String, String)],
     pub(super) headers: &'a [(String, String)],
     pub(super) body: &'a [u8],
+    pub(super) payload: Payload,
 }
 
 /// Escapes a path.
@@ -97,7 +98,11 @@ pub(super) fn escape_query(query: &[(String, String)]) -> String {
 pub(super) fn sign(request: &Unsigned<'_>, who: &Credentials, at: OffsetDateTime) -> Vec<(String, String)> {
     let moment = at.format(format_description!("[year][month][day]T[hour][minute][second]Z"));
     let moment = moment.expect("a date after year 0 has four digits of year");
-    let (day, hash) = (&moment[..8], hex(&Sha256::digest(request.body)));
+    let hash = match request.payload {
+        Payload::Signed => hex(&Sha256::digest(request.body)),
+        Payload::Unsigned => "UNSIGNED-PAYLOAD".to_owned(),
+    };
+    let day = &moment[..8];
     let mut added = vec![
         ("x-amz-content-sha256".to_owned(), hash.clone()),
         ("x-amz-date".to_owned(), moment.clone()),
@@ -167,6 +172,7 @@ mod tests {
                 query: &query,
                 headers: &headers,
                 body: b"",
+                payload: Payload::Signed,
             };
             let headers = sign(&request, &who, datetime!(2013-05-24 00:00:00 UTC));
             headers.last().unwrap().1.rsplit('=').next().unwrap().to_owned()

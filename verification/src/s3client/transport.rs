@@ -35,6 +35,16 @@ pub struct Request {
     query: Vec<(String, String)>,
     headers: Vec<(String, String)>,
     body: Bytes,
+    payload: Payload,
+}
+
+/// Whether a signature covers the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// It does: a pass of SHA-256 at either end.
+    Signed,
+    /// It does not.
+    Unsigned,
 }
 
 impl Request {
@@ -51,6 +61,7 @@ impl Request {
             query: Vec::new(),
             headers: Vec::new(),
             body: Bytes::new(),
+            payload: Payload::Signed,
         }
     }
 
@@ -70,6 +81,12 @@ impl Request {
     pub fn with_body(mut self, body: Bytes) -> Self {
         self.body = body;
         self
+    }
+
+    /// Sets the body, which the signature leaves out.
+    pub fn with_unsigned_body(mut self, body: Bytes) -> Self {
+        self.payload = Payload::Unsigned;
+        self.with_body(body)
     }
 
     /// Adds the header of a condition.
@@ -94,6 +111,7 @@ impl Request {
                 query,
                 headers: &headers,
                 body,
+                payload: self.payload,
             },
             who,
             clock::date(),
@@ -165,7 +183,7 @@ impl Failure {
 }
 
 /// A connection to one endpoint, opened when needed and kept while it is good.
-pub(super) struct Connection {
+pub struct Connection {
     endpoint: Endpoint,
     open: Option<Open>,
 }
@@ -177,17 +195,13 @@ struct Open {
 }
 
 impl Connection {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    /// A connection to be.
+    pub fn new(endpoint: Endpoint) -> Self {
         Connection { endpoint, open: None }
     }
 
     /// Sends one request and waits for the whole answer.
-    pub(super) async fn exchange(
-        &mut self,
-        request: &Request,
-        who: &Credentials,
-        limit: Duration,
-    ) -> Result<Reply, Failure> {
+    pub async fn exchange(&mut self, request: &Request, who: &Credentials, limit: Duration) -> Result<Reply, Failure> {
         let not_sent = |error: &dyn std::fmt::Display| Failure::NotSent(error.to_string());
         let signed = request.sign(&self.endpoint.0, who).map_err(|error| not_sent(&error))?;
         let mut open = match self.open.take() {
