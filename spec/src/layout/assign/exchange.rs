@@ -1,0 +1,180 @@
+//! Which node can hand a replica to which, and at what cost.
+//!
+//! An *exchange* replaces a node of one partition's set by another, so that the set stays legal. It costs a move more, a
+//! move less, or nothing. For a pair of nodes only the number of partitions that offer an exchange at each cost is kept;
+//! which one it is, is looked up when the exchange is made.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::problem::{Problem, Share};
+
+/// Sets of nodes for all partitions, and the exchanges between them.
+pub(super) struct Board<'a> {
+    problem: &'a Problem,
+    pub(super) sets: Vec<Vec<usize>>,
+    pub(super) load: Vec<u64>,
+    room: Vec<u64>,
+    /// For a pair of nodes, how many partitions offer the exchange for one move less, no move, one move more.
+    offers: Vec<[u32; 3]>,
+}
+
+/// The cheapest way of getting a replica from a node to one with room: of equals, the one of fewest exchanges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Route {
+    pub(super) moves: i64,
+    exchanges: usize,
+    next: usize,
+}
+
+impl<'a> Board<'a> {
+    pub(super) fn new(problem: &'a Problem, sets: Vec<Vec<usize>>, size: u64) -> Self {
+        let nodes = problem.nodes.len();
+        let mut board = Board {
+            room: (0..nodes).map(|node| problem.room(node, size)).collect(),
+            load: vec![0; nodes],
+            offers: vec![[0; 3]; nodes * nodes],
+            problem,
+            sets,
+        };
+        board.sets.iter().flatten().for_each(|node| board.load[*node] += 1);
+        (0..board.sets.len()).for_each(|partition| board.count(partition, |offers| *offers += 1));
+        board
+    }
+
+    pub(super) fn has_too_much(&self, node: usize) -> bool {
+        self.load[node] > self.room[node]
+    }
+
+    /// From every node, the cheapest route to a node with room; where there is none, a route that [is
+    /// far](Self::is_far).
+    pub(super) fn routes(&self) -> Vec<Route> {
+        let nodes = self.load.len();
+        let at = |node| Route {
+            moves: if self.load[node] < self.room[node] {
+                0
+            } else {
+                self.far()
+            },
+            exchanges: 0,
+            next: node,
+        };
+        let mut routes: Vec<Route> = (0..nodes).map(at).collect();
+        self.until_settled(|from, to, moves| {
+            let route = Route {
+                moves: moves + routes[to].moves,
+                exchanges: routes[to].exchanges + 1,
+                next: to,
+            };
+            let is_better = (route.moves, route.exchanges) < (routes[from].moves, routes[from].exchanges);
+            if is_better {
+                routes[from] = route;
+            }
+            is_better
+        });
+        routes
+    }
+
+    /// For every node, how many moves could be saved if it had room for another replica.
+    pub(super) fn prices(&self) -> Vec<i64> {
+        let mut prices = vec![0; self.load.len()];
+        self.until_settled(|from, to, moves| {
+            let is_more = prices[from] - moves > prices[to];
+            if is_more {
+                prices[to] = prices[from] - moves;
+            }
+            is_more
+        });
+        prices
+    }
+
+    /// Goes over all pairs of nodes, each with the cost of its cheapest exchange, until nothing improves (Bellman and
+    /// Ford). That is after at most a round for each node, for no circle of exchanges saves a move.
+    fn until_settled(&self, mut improve: impl FnMut(usize, usize, i64) -> bool) {
+        let nodes = self.load.len();
+        for _ in 0..nodes {
+            let mut is_settled = true;
+            for (from, to) in (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))) {
+                if let Some(moves) = self.cheapest(from, to) {
+                    is_settled &= !improve(from, to, moves);
+                }
+            }
+            if is_settled {
+                break;
+            }
+        }
+    }
+
+    /// Does the route lead nowhere? One that leads somewhere costs at most a move for each node that it passes.
+    pub(super) fn is_far(&self, route: &Route) -> bool {
+        route.moves > self.load.len() as i64
+    }
+
+    /// So far that even with a move less for every node it is [`is_far`](Self::is_far).
+    fn far(&self) -> i64 {
+        4 * self.load.len() as i64
+    }
+
+    /// Hands a replica on along a route. All exchanges are chosen before any is made: it is for this state that the
+    /// route, having the fewest exchanges of all that are as cheap, leaves every set legal (Lawler 1975; Schrijver,
+    /// *Combinatorial Optimization*, theorem 41.3).
+    pub(super) fn follow(&mut self, routes: &[Route], mut node: usize) {
+        let mut exchanges = Vec::new();
+        while routes[node].next != node {
+            let next = routes[node].next;
+            exchanges.extend(self.find(node, next).map(|partition| (partition, node, next)));
+            node = next;
+        }
+        for (partition, from, to) in exchanges {
+            self.exchange(partition, from, to);
+        }
+    }
+
+    /// A partition that offers the cheapest exchange.
+    fn find(&self, from: usize, to: usize) -> Option<usize> {
+        let cheapest = self.cheapest(from, to)?;
+        (0..self.sets.len()).find(|partition| {
+            let (share, set) = (&self.problem.shares[*partition], &self.sets[*partition]);
+            moves(share, from, to) == cheapest && self.problem.may_exchange(share, set, from, to)
+        })
+    }
+
+    fn exchange(&mut self, partition: usize, from: usize, to: usize) {
+        self.count(partition, |offers| *offers -= 1);
+        let set = &mut self.sets[partition];
+        set.retain(|node| *node != from);
+        set.push(to);
+        set.sort();
+        self.load[from] -= 1;
+        self.load[to] += 1;
+        self.count(partition, |offers| *offers += 1);
+    }
+
+    fn cheapest(&self, from: usize, to: usize) -> Option<i64> {
+        let offers = &self.offers[from * self.load.len() + to];
+        (-1..)
+            .zip(offers)
+            .find(|(_, offers)| **offers > 0)
+            .map(|(moves, _)| moves)
+    }
+
+    /// Counts every exchange that a partition offers.
+    fn count(&mut self, partition: usize, change: impl Fn(&mut u32)) {
+        let (share, set) = (&self.problem.shares[partition], &self.sets[partition]);
+        for (from, to) in set
+            .iter()
+            .flat_map(|from| (0..self.load.len()).map(move |to| (*from, to)))
+        {
+            if self.problem.may_exchange(share, set, from, to) {
+                let offers = &mut self.offers[from * self.load.len() + to];
+                // One of three: a move less, no move, a move more.
+                change(&mut offers[(moves(share, from, to) + 1) as usize]);
+            }
+        }
+    }
+}
+
+/// How many moves more it makes to have the partition at `to` than at `from`.
+fn moves(share: &Share, from: usize, to: usize) -> i64 {
+    i64::from(share.moves_to(to)) - i64::from(share.moves_to(from))
+}
