@@ -123,10 +123,10 @@ fn loads(problem: &Problem, sets: &[Vec<usize>]) -> Vec<u64> {
 fn no_size_is_larger(problem: &Problem, placement: &Placement) -> Result<(), Violation> {
     let narrow = problem.places(&placement.bottleneck);
     let room = |node: &usize| problem.room(*node, placement.partition_bytes.saturating_add(1));
-    match least_replicas(problem, &narrow) > narrow.iter().map(room).sum() {
-        true => Ok(()),
-        false => Err(Violation::Size),
+    if least_replicas(problem, &narrow) <= narrow.iter().map(room).sum() {
+        return Err(Violation::Size);
     }
+    Ok(())
 }
 
 fn no_moves_are_fewer(

@@ -20,9 +20,9 @@ pub(super) struct Board<'a> {
 }
 
 /// The cheapest way of getting a replica from a node to one with room: of equals, the one of fewest exchanges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
-    pub(super) moves: i64,
+    moves: i64,
     exchanges: usize,
     next: usize,
 }
@@ -116,13 +116,13 @@ impl<'a> Board<'a> {
     }
 
     /// Hands a replica on along a route. All exchanges are chosen before any is made: it is for this state that the
-    /// route, having the fewest exchanges of all that are as cheap, leaves every set legal (Lawler 1975; Schrijver,
-    /// *Combinatorial Optimization*, theorem 41.3).
+    /// route, having the fewest exchanges of all that are as cheap, leaves every set legal even if one partition makes
+    /// several of them (Krogdahl's lemma; Schrijver, *Combinatorial Optimization*, chapters 39 and 41).
     pub(super) fn follow(&mut self, routes: &[Route], mut node: usize) {
         let mut exchanges = Vec::new();
         while routes[node].next != node {
             let next = routes[node].next;
-            exchanges.extend(self.find(node, next).map(|partition| (partition, node, next)));
+            exchanges.push((self.find(node, next), node, next));
             node = next;
         }
         for (partition, from, to) in exchanges {
@@ -130,13 +130,14 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// A partition that offers the cheapest exchange.
-    fn find(&self, from: usize, to: usize) -> Option<usize> {
-        let cheapest = self.cheapest(from, to)?;
-        (0..self.sets.len()).find(|partition| {
+    /// A partition that offers the cheapest exchange between two nodes of a route.
+    fn find(&self, from: usize, to: usize) -> usize {
+        let cheapest = self.cheapest(from, to);
+        let offers = |partition: &usize| {
             let (share, set) = (&self.problem.shares[*partition], &self.sets[*partition]);
-            moves(share, from, to) == cheapest && self.problem.may_exchange(share, set, from, to)
-        })
+            cheapest == Some(moves(share, from, to)) && self.problem.may_exchange(share, set, from, to)
+        };
+        (0..self.sets.len()).find(offers).expect("it was counted")
     }
 
     fn exchange(&mut self, partition: usize, from: usize, to: usize) {

@@ -14,6 +14,10 @@ use crate::quorum::NodeId;
 /// The difference between what is and what would be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Plan {
+    /// How large partitions may grow now; 0 if there are none yet.
+    pub partition_bytes_before: u64,
+    /// How large they may grow then. A node fills up to this times the replicas that it holds.
+    pub partition_bytes_after: u64,
     /// Bytes that fit in the cluster now, each counted once; 0 if there is none yet.
     pub usable_bytes_before: u64,
     /// Bytes that will fit.
@@ -75,6 +79,8 @@ impl Plan {
         let moves = nodes.values().map(|node| node.change.gains).sum();
         let size_before = largest_size(offers_before, previous);
         Plan {
+            partition_bytes_before: size_before,
+            partition_bytes_after: placement.partition_bytes,
             usable_bytes_before: size_before.saturating_mul(previous.len() as u64),
             usable_bytes_after: placement.usable_bytes(),
             moves,

@@ -143,9 +143,10 @@ impl Problem {
         let (mut fitting, mut failing) = (0, u64::MAX);
         while failing - fitting > 1 {
             let middle = fitting + (failing - fitting) / 2;
-            match fits(middle) {
-                true => fitting = middle,
-                false => failing = middle,
+            if fits(middle) {
+                fitting = middle;
+            } else {
+                failing = middle;
             }
         }
         (fitting > 0).then_some(fitting)
@@ -207,10 +208,10 @@ fn storage_nodes(offers: &[Offer]) -> Result<Vec<Node>, AssignError> {
             capacity_bytes,
         });
     }
-    match total > CAPACITY_MAX_BYTES {
-        true => Err(AssignError::CapacityTooLarge),
-        false => Ok(nodes),
+    if total > CAPACITY_MAX_BYTES {
+        return Err(AssignError::CapacityTooLarge);
     }
+    Ok(nodes)
 }
 
 /// Replicas and zones per partition.

@@ -145,6 +145,19 @@ fn partners_are_many_so_that_a_lost_node_is_restored_from_many() {
 }
 
 #[test]
+fn a_price_on_a_node_with_room_proves_nothing() {
+    let (before, now) = (demand(three()), demand(three_and(storage(4, "c", TIB))));
+    let (first, _) = solve(&[], &Past::default(), &before);
+    let (mut lie, _) = solve(&[], &after(&first), &now);
+    // Everything moves from node 3 to node 4, and node 3 is said to be so dear that this is no dearer than staying.
+    lie.replicas = vec![[1, 2, 4].map(NodeId).to_vec(); 256];
+    lie.prices = BTreeMap::from([(NodeId(3), 1)]);
+    assert_eq!(check(&now, &after(&first), &lie), Err(Violation::Price(NodeId(3))));
+    lie.prices.clear();
+    assert_eq!(check(&now, &after(&first), &lie), Err(Violation::Moves(Partition(0))));
+}
+
+#[test]
 fn places_are_those_of_the_members() {
     let member = |id| Member {
         id: NodeId(id),
