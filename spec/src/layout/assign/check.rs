@@ -142,11 +142,11 @@ fn no_moves_are_fewer(
     }
     let mut moves = 0;
     for ((partition, share), set) in (0..).map(Partition).zip(&problem.shares).zip(sets) {
-        let pays = |node: usize| prices[node] + u64::from(share.moves_to(node));
+        let pays = |node: usize| prices[node] + u64::from(share.is_new_to(node));
         if set.iter().map(|node| pays(*node)).sum::<u64>() > least(problem, share, pays) {
             return Err(Violation::Moves(partition));
         }
-        moves += set.iter().map(|node| u64::from(share.moves_to(*node))).sum::<u64>();
+        moves += set.iter().map(|node| u64::from(share.is_new_to(*node))).sum::<u64>();
     }
     Ok(moves)
 }

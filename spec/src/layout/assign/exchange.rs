@@ -17,6 +17,8 @@ pub(super) struct Board<'a> {
     room: Vec<u64>,
     /// For a pair of nodes, how many partitions offer the exchange for one move less, no move, one move more.
     offers: Vec<[u32; 3]>,
+    /// For a pair of nodes, the moves of the cheapest exchange. It follows from `offers`, and is small and asked often.
+    cheapest: Vec<Option<i8>>,
 }
 
 /// The cheapest way of getting a replica from a node to one with room: of equals, the one of fewest exchanges.
@@ -34,6 +36,7 @@ impl<'a> Board<'a> {
             room: (0..nodes).map(|node| problem.room(node, size)).collect(),
             load: vec![0; nodes],
             offers: vec![[0; 3]; nodes * nodes],
+            cheapest: vec![None; nodes * nodes],
             problem,
             sets,
         };
@@ -94,9 +97,9 @@ impl<'a> Board<'a> {
         let nodes = self.load.len();
         for _ in 0..nodes {
             let mut is_settled = true;
-            for (from, to) in (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))) {
-                if let Some(moves) = self.cheapest(from, to) {
-                    is_settled &= !improve(from, to, moves);
+            for (from, row) in self.cheapest.chunks_exact(nodes).enumerate() {
+                for (to, moves) in row.iter().enumerate() {
+                    is_settled &= !moves.is_some_and(|moves| improve(from, to, i64::from(moves)));
                 }
             }
             if is_settled {
@@ -132,7 +135,7 @@ impl<'a> Board<'a> {
 
     /// A partition that offers the cheapest exchange between two nodes of a route.
     fn find(&self, from: usize, to: usize) -> usize {
-        let cheapest = self.cheapest(from, to);
+        let cheapest = self.cheapest[from * self.load.len() + to];
         let offers = |partition: &usize| {
             let (share, set) = (&self.problem.shares[*partition], &self.sets[*partition]);
             cheapest == Some(moves(share, from, to)) && self.problem.may_exchange(share, set, from, to)
@@ -151,14 +154,6 @@ impl<'a> Board<'a> {
         self.count(partition, |offers| *offers += 1);
     }
 
-    fn cheapest(&self, from: usize, to: usize) -> Option<i64> {
-        let offers = &self.offers[from * self.load.len() + to];
-        (-1..)
-            .zip(offers)
-            .find(|(_, offers)| **offers > 0)
-            .map(|(moves, _)| moves)
-    }
-
     /// Counts every exchange that a partition offers.
     fn count(&mut self, partition: usize, change: impl Fn(&mut u32)) {
         let (share, set) = (&self.problem.shares[partition], &self.sets[partition]);
@@ -167,15 +162,18 @@ impl<'a> Board<'a> {
             .flat_map(|from| (0..self.load.len()).map(move |to| (*from, to)))
         {
             if self.problem.may_exchange(share, set, from, to) {
-                let offers = &mut self.offers[from * self.load.len() + to];
+                let pair = from * self.load.len() + to;
+                let offers = &mut self.offers[pair];
                 // One of three: a move less, no move, a move more.
                 change(&mut offers[(moves(share, from, to) + 1) as usize]);
+                let cheapest = (-1..).zip(offers).find(|(_, offers)| **offers > 0);
+                self.cheapest[pair] = cheapest.map(|(moves, _)| moves);
             }
         }
     }
 }
 
 /// How many moves more it makes to have the partition at `to` than at `from`.
-fn moves(share: &Share, from: usize, to: usize) -> i64 {
-    i64::from(share.moves_to(to)) - i64::from(share.moves_to(from))
+fn moves(share: &Share, from: usize, to: usize) -> i8 {
+    i8::from(share.is_new_to(to)) - i8::from(share.is_new_to(from))
 }

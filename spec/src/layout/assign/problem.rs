@@ -176,9 +176,9 @@ impl Share {
         !self.barred.contains(&node)
     }
 
-    /// Moves that a replica on the node makes.
-    pub(super) fn moves_to(&self, node: usize) -> u32 {
-        u32::from(!self.before.contains(&node))
+    /// Must a replica on the node be moved there?
+    pub(super) fn is_new_to(&self, node: usize) -> bool {
+        !self.before.contains(&node)
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn preferred(problem: &Problem) -> Vec<Vec<usize>> {
 fn preferred_set(problem: &Problem, partition: u32, share: &Share) -> Vec<usize> {
     let rank = |node: usize| {
         let Node { id, capacity_bytes, .. } = problem.nodes[node];
-        (share.moves_to(node), score(partition, id, capacity_bytes))
+        (share.is_new_to(node), score(partition, id, capacity_bytes))
     };
     match share.fate {
         Fate::Left => share.before.clone(),
