@@ -6,6 +6,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::iter::successors;
 
 use super::problem::{Problem, Share};
 
@@ -121,13 +122,11 @@ impl<'a> Board<'a> {
     /// Hands a replica on along a route. All exchanges are chosen before any is made: it is for this state that the
     /// route, having the fewest exchanges of all that are as cheap, leaves every set legal even if one partition makes
     /// several of them (Krogdahl's lemma; Schrijver, *Combinatorial Optimization*, chapters 39 and 41).
-    pub(super) fn follow(&mut self, routes: &[Route], mut node: usize) {
-        let mut exchanges = Vec::new();
-        while routes[node].next != node {
-            let next = routes[node].next;
-            exchanges.push((self.find(node, next), node, next));
-            node = next;
-        }
+    pub(super) fn follow(&mut self, routes: &[Route], node: usize) {
+        let next = |node: &usize| Some(routes[*node].next).filter(|next| next != node);
+        let nodes: Vec<usize> = successors(Some(node), next).take(routes.len()).collect();
+        let exchange = |pair: &[usize]| (self.find(pair[0], pair[1]), pair[0], pair[1]);
+        let exchanges: Vec<_> = nodes.windows(2).map(exchange).collect();
         for (partition, from, to) in exchanges {
             self.exchange(partition, from, to);
         }
