@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use blake2::{Blake2b, Digest, digest::consts::U32};
 
 use super::table::{Layout, LayoutVersion, Member, leading_u64};
+use crate::quorum::NodeId;
 
 /// Why members and numbers make no layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ fn choose(members: &[Member], replication_factor: u8, partition: u32) -> Vec<u16
         zones
             .entry(&member.zone)
             .or_default()
-            .push((score(partition, member), place));
+            .push((score(partition, member.id, member.capacity_bytes), place));
     }
     let mut ranked: Vec<(u64, Vec<(u64, u16)>)> = zones
         .into_iter()
@@ -82,9 +83,9 @@ fn choose(members: &[Member], replication_factor: u8, partition: u32) -> Vec<u16
 }
 
 /// Lower is better: an exponentially distributed draw divided by the capacity, in integers.
-fn score(partition: u32, member: &Member) -> u64 {
-    let uniform = draw(partition, &member.id.0.to_le_bytes());
-    let capacity = (member.capacity_bytes >> 20).max(1);
+pub(super) fn score(partition: u32, node: NodeId, capacity_bytes: u64) -> u64 {
+    let uniform = draw(partition, &node.0.to_le_bytes());
+    let capacity = (capacity_bytes >> 20).max(1);
     minus_log2(uniform) / capacity
 }
 
@@ -108,7 +109,6 @@ fn draw(partition: u32, name: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use crate::layout::Partition;
-    use crate::quorum::NodeId;
     use alloc::string::ToString;
 
     fn member(id: u64, zone: &str, capacity_bytes: u64) -> Member {

@@ -4,6 +4,7 @@
 //! [`Knowledge::admit`] is the only door to a row: it compares the view that a request carries with the node's own and
 //! gives out the proof, [`Admitted`], without which no row is served.
 
+pub mod assign;
 mod initial;
 mod table;
 mod view;
