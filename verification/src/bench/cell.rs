@@ -13,7 +13,7 @@ use crate::s3client::{Connection, Request};
 
 /// Objects of each client that are read again and again.
 const KEYS_PER_CLIENT: u64 = 8;
-/// No two pieces of this length that are written are alike: a store that stores equal blocks once gains nothing.
+/// No two pieces of this length that are written are alike, and none can be compressed: a store that does gains nothing.
 const PIECE_BYTES: usize = 4096;
 
 /// What is measured.
@@ -78,6 +78,7 @@ async fn work(system: System, client: u32, cell: Cell) -> (Vec<Duration>, u64) {
     let mut connection = Connection::new(endpoints[client as usize % endpoints.len()].clone());
     let (mut times, mut failed, clock, mut number) = (Vec::new(), 0, Clock::start(), 0);
     let mut body = vec![0; cell.size];
+    fastrand::fill(&mut body);
     while clock.elapsed() < cell.duration {
         let key = format!("{}/{client}/{}", cell.size, number % KEYS_PER_CLIENT);
         number += 1;
