@@ -65,6 +65,7 @@ impl Random for Counter {
 fn open(folder: &DataFolder) -> (DiskRows, Opened) {
     let config = RowsConfig {
         min_free_bytes: 0,
+        reserve_bytes: 0,
         ..RowsConfig::default()
     };
     DiskRows::open(folder, config, Arc::new(Counter(Default::default()))).unwrap()

@@ -43,7 +43,7 @@ pub struct Seen {
     pub data_folder: PathBuf,
     /// The folders that are measured.
     pub folders: MeasuredFolders,
-    /// Below this much free space writes are refused.
+    /// Below this much free space new data is refused.
     pub min_free_bytes: u64,
 }
 
@@ -212,6 +212,7 @@ impl Observer {
             blocks_bytes,
             free_bytes,
             min_free_bytes: seen.min_free_bytes,
+            taking: seen.rows.taking(),
         }
     }
 }

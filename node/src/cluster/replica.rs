@@ -12,7 +12,7 @@ use trellis_spec::gate::{Gate, GateState};
 use trellis_spec::layout::{Admitted, Partition};
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, scanned_rows, serve_row};
-use trellis_spec::register::{Fetch, Request};
+use trellis_spec::register::{Cell, Fetch, Request};
 use trellis_spec::row::{BlockName, BlockReference, Row, RowKey};
 use trellis_spec::stamp::Stamp;
 
@@ -21,7 +21,7 @@ use super::limits::Limits;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
 use crate::link::{Message, PeerId, Service};
-use crate::storage::{Block, Blocks, BlocksError, Position, Rows, RowsError};
+use crate::storage::{Block, Blocks, BlocksError, Position, Room, Rows, RowsError};
 
 /// An answer and the block that travels behind it.
 pub(crate) type Answered = (Answer, Bytes);
@@ -151,7 +151,10 @@ impl Replica {
         let served = serve_row::<Row, Sound>(admitted, &stored, self.now_us(), self.skew_us(), request);
         let mut position = cell.written_at.max(gate.written_at);
         if let Some(changed) = served.changed {
-            position = position.max(self.cells.replace(partition, key, &before, changed)?);
+            position = position.max(
+                self.cells
+                    .replace(partition, key, &before, changed, room(request, &before))?,
+            );
             self.greatest_us
                 .fetch_max(newest_stamp(request).unwrap_or_default().time, Ordering::Relaxed);
         }
@@ -295,6 +298,22 @@ fn needed(request: &Request<Row>) -> Fetch {
         Request::Read(fetch) => *fetch,
         Request::Prepare { .. } => Fetch::Full,
         Request::Write(_) | Request::WriteBack(_) | Request::Accept(_) => Fetch::Head,
+    }
+}
+
+/// On a disk that is nearly full, new objects, parts and manifests are refused. What may use the reserve: promises and
+/// what readers write back, lest what is there cannot be read; deletes, gates and the small rows of buckets, uploads and
+/// keys, so that it can be emptied; and the same value under a higher ballot.
+fn room(request: &Request<Row>, before: &Cell<Row>) -> Room {
+    let new = match request {
+        Request::Read(_) | Request::Prepare { .. } | Request::WriteBack(_) => return Room::Upkeep,
+        Request::Write(new) | Request::Accept(new) => new,
+    };
+    let is_held = before.accepted.as_ref().is_some_and(|held| held.op == new.op);
+    match new.content.live() {
+        Some(Row::Object(_) | Row::Part(_) | Row::Manifest(_)) if !is_held => Room::New,
+        Some(Row::Object(_) | Row::Part(_) | Row::Manifest(_)) | None => Room::Upkeep,
+        Some(Row::Upload(_) | Row::Gate(_) | Row::Bucket(_) | Row::Name(_) | Row::AccessKey(_)) => Room::Upkeep,
     }
 }
 

@@ -86,6 +86,7 @@ fn ranges(config: &Config) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
             1000..=DAY_MS,
         ),
         ("storage.min_free_bytes", storage.min_free_bytes, 0..=1 << 50),
+        ("storage.reserve_bytes", storage.reserve_bytes, 0..=1 << 50),
         ("storage.segment_bytes", storage.segment_bytes, MIB..=GIB),
         ("storage.waste_bytes", storage.waste_bytes, MIB..=1 << 50),
         ("storage.cache_bytes", storage.cache_bytes, MIB..=1 << 50),

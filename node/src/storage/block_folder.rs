@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 
 use super::blocks::{BLOCK_MAX_BYTES, Block, BlockName, BlocksError};
-use super::files::{Files, OpenFor, parent};
+use super::files::{Files, OpenFor, is_full, parent};
 use super::folder::OpenError;
 
 const INCOMING_FOLDER: &str = "incoming";
@@ -71,7 +71,10 @@ impl BlockFolder {
     pub(super) fn put(&self, block: &Block) -> Result<(), BlocksError> {
         block.check()?;
         self.check_open()?;
-        self.ready_folder(block.name()).map_err(|error| self.close(error))?;
+        match self.ready_folder(block.name()) {
+            Err(error) if is_full(&error) => return Err(self.full()),
+            ready => ready.map_err(|error| self.close(error))?,
+        }
         let path = self.path(block.name());
         let here = self.files.size(&path).map_err(unreadable)?;
         if here == Some(block.data().len() as u64) {
@@ -95,10 +98,10 @@ impl BlockFolder {
         match written {
             Ok(()) => Ok(()),
             // Somebody else took the reserve; the next attempt is a new file, so nothing is in doubt.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                self.files.remove(&incoming).map_err(|error| self.close(error))?;
-                Err(self.full())
-            }
+            Err(error) if is_full(&error) => match self.files.remove(&incoming) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.close(error)),
+                Ok(()) | Err(_) => Err(self.full()),
+            },
             Err(error) => Err(self.close(error)),
         }
     }

@@ -20,7 +20,7 @@ use crate::storage::log::format::RowRecord;
 use crate::storage::log::recovery::{Recovered, Scan, recover};
 use crate::storage::log::{Log, Place, Tail};
 use crate::storage::progress::Progress;
-use crate::storage::rows::{Position, RowsError};
+use crate::storage::rows::{Position, RowsError, Taking};
 
 const LOG_FOLDER: &str = "log";
 const CLOSED_FILE: &str = "closed";
@@ -87,19 +87,19 @@ impl Engine {
         let (recovered, index, how) = start.find(closed)?;
         let log = Log::new(files.clone(), log_folder.clone(), recovered.segments.clone());
         let mut tail = Tail::open(&log, &recovered, config.segment_bytes, random).map_err(io)?;
-        tail.append_start(&log).map_err(io)?;
+        tail.append_start(&log).map_err(|error| io(error.into()))?;
         let opened = Opened {
             start_counter: tail.starts,
             commit_counter: tail.next - 1,
             index: how,
         };
-        let full = files.free_bytes(folder).map_err(io)? < config.min_free_bytes;
         let last = Position(opened.commit_counter);
         let table = Table {
             dirty: Dirty::new(last),
             to_settle: VecDeque::new(),
             state: State::Open,
-            full,
+            taking: Taking::Everything,
+            is_stalled: false,
         };
         let engine = Self {
             folder: folder.to_owned(),
@@ -117,6 +117,8 @@ impl Engine {
             room: Condvar::new(),
             progress: Progress::new(last),
         };
+        let free = engine.log.files.free_bytes(folder).map_err(io)?;
+        engine.judge(&mut locked(&engine.table), free);
         Ok((engine, opened))
     }
 
