@@ -76,8 +76,7 @@ impl BlockFolder {
             ready => ready.map_err(|error| self.close(error))?,
         }
         let path = self.path(block.name());
-        let here = self.files.size(&path).map_err(unreadable)?;
-        if here == Some(block.data().len() as u64) {
+        if self.is_whole(block, &path)? {
             // Another put may have renamed it a moment ago and not be done yet.
             return self.sync(parent(&path));
         }
@@ -86,6 +85,34 @@ impl BlockFolder {
         }
         self.write(block, &path)?;
         self.sync(parent(&path))
+    }
+
+    /// Whether the very data of the block are on disk. What has its name and is something else is put aside, so that the
+    /// next one who stores a block heals what rotted; what cannot be read is written again.
+    fn is_whole(&self, block: &Block, path: &Path) -> Result<bool, BlocksError> {
+        let Some(bytes) = self.files.size(path).map_err(unreadable)? else {
+            return Ok(false);
+        };
+        let is_long_enough = bytes == block.data().len() as u64;
+        let found = match is_long_enough.then(|| self.read(path, block.data().len())).transpose() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => {
+                tracing::error!(name = %block.name(), %error, "a block cannot be read and is written again");
+                return Ok(false);
+            }
+        };
+        if found.as_deref() == Some(block.data()) {
+            return Ok(true);
+        }
+        match self.put_aside(block.name()) {
+            Ok(_) | Err(BlocksError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
+        self.files.open(path, OpenFor::Read)?.read_at(0, bytes)
     }
 
     fn write(&self, block: &Block, path: &Path) -> Result<(), BlocksError> {
