@@ -11,6 +11,8 @@ mod limits;
 mod listing;
 mod operations;
 mod replica;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod wire;
 

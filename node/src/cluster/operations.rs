@@ -133,6 +133,7 @@ impl Coordinator {
             ConditionalOutcome::Written(accepted) => Ok(Swapped::Written(accepted)),
             ConditionalOutcome::Refused(accepted) => Ok(Swapped::Refused(accepted)),
             ConditionalOutcome::Gated => Err(ClusterError::Gated),
+            ConditionalOutcome::Unknown if ended.full => Err(ClusterError::Full),
             ConditionalOutcome::Unknown => Err(ClusterError::Unknown),
             ConditionalOutcome::Unreached if ended.full => Err(ClusterError::Full),
             ConditionalOutcome::Unreached => Err(ClusterError::Unreached),
