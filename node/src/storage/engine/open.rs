@@ -17,7 +17,7 @@ use crate::storage::files::{Files, parent, read_file, replace_file};
 use crate::storage::folder::OpenError;
 use crate::storage::index::{Entry, Index, IndexError, IndexHome};
 use crate::storage::log::format::RowRecord;
-use crate::storage::log::recovery::{Recovered, Scan, recover};
+use crate::storage::log::recovery::{Recovered, Scan, cut_torn_tail, recover};
 use crate::storage::log::{Log, Place, Tail};
 use crate::storage::progress::Progress;
 use crate::storage::rows::{Position, RowsError, Taking};
@@ -176,6 +176,7 @@ impl Start<'_> {
                     what,
                 });
             }
+            cut_torn_tail(self.files, self.log_folder, &recovered)?;
             // From here on the index may change, so nobody may find it called closed.
             self.forget_closed().map_err(OpenError::io(self.folder))?;
             match self.home.reopen(Position(closed.last)) {
@@ -207,6 +208,7 @@ impl Start<'_> {
                     .map_err(|error| self.index_error(error))
             },
         )?;
+        cut_torn_tail(self.files, self.log_folder, &recovered)?;
         rebuild.put().map_err(|error| self.index_error(error))?;
         for (segment, live) in &rebuild.live {
             if let Some(segment) = recovered.segments.get(segment) {
