@@ -142,6 +142,11 @@ impl Cells {
             .apply(vec![(physical(BLOCK_REFERENCES, partition, &key), change)])?)
     }
 
+    /// Returns when a change would not have to wait for memory, which it would do with a thread and a lock in its hands.
+    pub(crate) async fn ready(&self) -> Result<(), CellsError> {
+        Ok(self.rows.ready().await?)
+    }
+
     /// Returns when everything up to `position` is on disk.
     pub(crate) async fn durable(&self, position: Position) -> Result<(), CellsError> {
         Ok(self.rows.durable(position).await?)

@@ -125,6 +125,12 @@ impl Replica {
         gate: Option<&[u8]>,
         request: &Request<Row>,
     ) -> Result<Answer, CellsError> {
+        match request {
+            Request::Read(_) => {}
+            Request::Write(_) | Request::WriteBack(_) | Request::Prepare { .. } | Request::Accept(_) => {
+                self.cells.ready().await?;
+            }
+        }
         let (answer, position) = self.serve(admitted, key, gate, request)?;
         self.cells.durable(position).await?;
         Ok(answer)
@@ -226,6 +232,7 @@ impl Replica {
         reference: &BlockReference,
         payload: Payload,
     ) -> Result<Answer, CellsError> {
+        self.cells.ready().await?;
         let position = self.cells.refer(admitted.partition(), reference)?;
         self.cells.durable(position).await?;
         match self.blocks.put(payload.into_block(reference.block)).await {
@@ -241,6 +248,7 @@ impl Replica {
     /// The data are read, not merely looked for, after the reference is durable: only verified data may be referred to,
     /// and nothing deletes what is referenced.
     async fn refer_block(&self, admitted: &Admitted, reference: &BlockReference) -> Result<Answer, CellsError> {
+        self.cells.ready().await?;
         let position = self.cells.refer(admitted.partition(), reference)?;
         self.cells.durable(position).await?;
         match self.blocks.get(reference.block).await {

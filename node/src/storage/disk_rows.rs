@@ -118,6 +118,10 @@ impl Rows for DiskRows {
         self.engine.scan(from, to, limit)
     }
 
+    fn ready(&self) -> Boxed<'_, Result<(), RowsError>> {
+        Box::pin(self.engine.ready())
+    }
+
     fn apply(&self, batch: Batch) -> Result<Position, RowsError> {
         self.engine.apply(batch)
     }

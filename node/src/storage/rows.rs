@@ -96,6 +96,10 @@ pub trait Rows: Send + Sync {
     /// At most `limit` rows with `from <= key < to`, in key order, from one snapshot. `written_at` covers all of them,
     /// and rows removed in that range that are not durably removed yet.
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Versioned<Vec<(Bytes, Bytes)>>, RowsError>;
+    /// Returns when `apply` would not block for want of memory; who waits here holds nothing that others need.
+    fn ready(&self) -> Boxed<'_, Result<(), RowsError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Makes the changes, which bring new data, visible and hands them to the log.
     fn apply(&self, batch: Batch) -> Result<Position, RowsError>;
     /// The same for changes that may take more of a disk that is nearly full. A store without a disk has no reserve.

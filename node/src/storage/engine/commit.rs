@@ -97,6 +97,7 @@ impl Engine {
         }
         locked(&self.table).dirty.settle(upto, rows.keys());
         self.room.notify_all();
+        self.settled_some.notify_waiters();
         self.to_clean.notify_one();
         Step::Worked
     }

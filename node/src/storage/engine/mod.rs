@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::dirty::{Dirty, content_bytes, merge};
 use super::index::{Entry, Index, IndexHome};
@@ -33,8 +34,10 @@ pub use open::{IndexStart, Opened};
 
 /// The largest batch, keys and values together.
 pub const BATCH_MAX_BYTES: usize = 8 << 20;
-/// Batches not in the index yet, keys and values together, from which on `apply` waits for the disk.
+/// Batches not in the index yet, keys and values together, from which on `ready` waits for the disk.
 const HELD_MAX_BYTES: usize = 32 << 20;
+/// And from which on `apply` does, for those who did not ask.
+const HELD_HARD_MAX_BYTES: usize = 2 * HELD_MAX_BYTES;
 /// A row that is cleaned away between index and log is looked up again; more often than this is damage.
 const LOOKUPS_MAX: usize = 16;
 
@@ -132,6 +135,8 @@ pub(crate) struct Engine {
     to_settle: Condvar,
     to_clean: Condvar,
     room: Condvar,
+    /// The same for tasks.
+    settled_some: Notify,
     progress: Progress,
 }
 
@@ -227,7 +232,7 @@ impl Engine {
         check_size(&batch)?;
         let mut table = self.open_table()?;
         self.check_room(&mut table, room)?;
-        while table.dirty.held_bytes() > HELD_MAX_BYTES {
+        while table.dirty.held_bytes() > HELD_HARD_MAX_BYTES {
             table = self.room.wait(table).unwrap_or_else(PoisonError::into_inner);
             table.check()?;
         }
@@ -235,6 +240,18 @@ impl Engine {
         drop(table);
         self.to_write.notify_one();
         Ok(position)
+    }
+
+    /// Waits until there is memory for more batches, without keeping a thread.
+    pub(crate) async fn ready(&self) -> Result<(), RowsError> {
+        loop {
+            // Made before the look, so that it hears of what changes after it.
+            let settled = self.settled_some.notified();
+            if self.open_table()?.dirty.held_bytes() <= HELD_MAX_BYTES {
+                return Ok(());
+            }
+            settled.await;
+        }
     }
 
     /// Waits until everything up to `position` is on disk.
@@ -275,6 +292,7 @@ impl Engine {
         for waiting in [&self.to_write, &self.to_settle, &self.to_clean, &self.room] {
             waiting.notify_all();
         }
+        self.settled_some.notify_waiters();
     }
 
     fn open_table(&self) -> Result<MutexGuard<'_, Table>, RowsError> {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::clean::Cleaning;
 use super::{Engine, RowsConfig, State, Table, locked};
@@ -115,6 +116,7 @@ impl Engine {
             to_settle: Condvar::new(),
             to_clean: Condvar::new(),
             room: Condvar::new(),
+            settled_some: Notify::new(),
             progress: Progress::new(last),
         };
         let free = engine.log.files.free_bytes(folder).map_err(io)?;

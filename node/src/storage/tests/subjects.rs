@@ -202,6 +202,10 @@ impl Rows for Engine {
         Self::scan(self, from, to, limit)
     }
 
+    fn ready(&self) -> Boxed<'_, Result<(), RowsError>> {
+        Box::pin(Self::ready(self))
+    }
+
     fn apply(&self, batch: Batch) -> Result<Position, RowsError> {
         Self::apply(self, batch)
     }
