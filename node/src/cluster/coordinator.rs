@@ -219,7 +219,7 @@ impl Coordinator {
     ) -> Boxed<'static, Answered> {
         if node == self.me() {
             let replica = self.replica.clone();
-            return Box::pin(async move { replica.answer(envelope, payload).await });
+            return Box::pin(async move { replica.answer_here(envelope, payload).await });
         }
         let Some(peer) = self.peer_of(node) else {
             return Box::pin(std::future::ready((Answer::Failed, Bytes::new())));

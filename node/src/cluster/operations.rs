@@ -9,6 +9,7 @@ use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
 
 use super::coordinator::{Contention, Coordinator, Ended, Target};
+use super::standing::Standing;
 
 /// Why an operation on rows did not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum ClusterError {
     /// Too many disks are full. Nothing was acknowledged.
     #[error("too many disks are full")]
     Full,
+    /// This node's clock differs from most others' by more than they accept. Nothing was written.
+    #[error("the clock of this node is wrong")]
+    Clock,
 }
 
 /// What a read found.
@@ -87,6 +91,7 @@ impl Coordinator {
         content: Content<Row>,
         until_us: u64,
     ) -> Result<Stamp, ClusterError> {
+        self.check_clock()?;
         let place = self.place(&target.address.placement);
         let mut attempt: Write<Row, Sound> = Write::new(
             self.limits.unconditional_writes,
@@ -110,6 +115,7 @@ impl Coordinator {
         content: Content<Row>,
         stamp: Stamp,
     ) -> Result<Stamp, ClusterError> {
+        self.check_clock()?;
         let place = self.place(&target.address.placement);
         let mut attempt: Write<Row, Sound> = Write::new(WriteMode::Strict, place.sets.clone(), op, content, stamp.time);
         let ended = self
@@ -120,6 +126,7 @@ impl Coordinator {
 
     /// A guarded change, in two round trips.
     pub async fn swap(&self, target: &Target, op: OpId, swap: Swap, until_us: u64) -> Result<Swapped, ClusterError> {
+        self.check_clock()?;
         let limit = std::time::Duration::from_millis(self.limits.request_deadline_ms);
         let turn = self.env.timeout(limit, self.turns.take(&target.address.key)).await;
         let _turn = turn.map_err(|_| ClusterError::Unreached)?;
@@ -137,6 +144,16 @@ impl Coordinator {
             ConditionalOutcome::Unknown => Err(ClusterError::Unknown),
             ConditionalOutcome::Unreached if ended.full => Err(ClusterError::Full),
             ConditionalOutcome::Unreached => Err(ClusterError::Unreached),
+        }
+    }
+}
+
+impl Coordinator {
+    /// Stamps of a wrong clock would be refused, or outlive what others write after them.
+    fn check_clock(&self) -> Result<(), ClusterError> {
+        match self.replica.standing().and_then(Standing::clock_differs_us) {
+            Some(_) => Err(ClusterError::Clock),
+            None => Ok(()),
         }
     }
 }

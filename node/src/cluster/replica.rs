@@ -18,6 +18,7 @@ use trellis_spec::stamp::Stamp;
 
 use super::cells::{Cells, CellsError};
 use super::limits::Limits;
+use super::standing::Standing;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
 use crate::link::{Message, PeerId, Service};
@@ -68,6 +69,8 @@ pub struct Replica {
     partitions: Vec<Mutex<()>>,
     /// The time of the greatest stamp that was accepted here.
     greatest_us: AtomicU64,
+    /// Whether the peers trust this node; nothing where nobody asks them.
+    standing: Option<Arc<Standing>>,
 }
 
 impl Replica {
@@ -84,6 +87,54 @@ impl Replica {
             limits,
             partitions,
             greatest_us,
+            standing: None,
+        }
+    }
+
+    /// From now on it answers only those who trust the node.
+    pub fn with_standing(self, standing: Arc<Standing>) -> Self {
+        Replica {
+            standing: Some(standing),
+            ..self
+        }
+    }
+
+    /// Whether the peers trust this node, where they are asked.
+    pub(crate) fn standing(&self) -> Option<&Standing> {
+        self.standing.as_deref()
+    }
+
+    /// Answers a request of this very node.
+    pub(crate) async fn answer_here(&self, envelope: Envelope, payload: Payload) -> Answered {
+        match &self.standing {
+            Some(standing) if !standing.is_welcome().await => (Answer::Failed, Bytes::new()),
+            Some(_) | None => self.answer(envelope, payload).await,
+        }
+    }
+
+    /// Answers a request of a peer.
+    async fn answer_peer(&self, from: PeerId, message: Message) -> Message {
+        if let Some(standing) = &self.standing {
+            if let Some(answer) = standing.answer(from, &message) {
+                return answer;
+            }
+            if !standing.is_welcome_at(from).await {
+                return Message {
+                    head: encode(&Answer::Failed),
+                    body: Bytes::new(),
+                };
+            }
+        }
+        let (answer, body) = match decode::<Envelope>(&message.head) {
+            Ok(envelope) => self.answer(envelope, Payload::Received(message.body)).await,
+            Err(error) => {
+                tracing::warn!(?from, %error, "a peer sent a request that cannot be read");
+                (Answer::Failed, Bytes::new())
+            }
+        };
+        Message {
+            head: encode(&answer),
+            body,
         }
     }
 
@@ -338,18 +389,6 @@ impl ReplicaService {
 impl Service for ReplicaService {
     fn serve(&self, from: PeerId, message: Message) -> Boxed<'static, Message> {
         let replica = self.0.clone();
-        Box::pin(async move {
-            let (answer, body) = match decode::<Envelope>(&message.head) {
-                Ok(envelope) => replica.answer(envelope, Payload::Received(message.body)).await,
-                Err(error) => {
-                    tracing::warn!(?from, %error, "a peer sent a request that cannot be read");
-                    (Answer::Failed, Bytes::new())
-                }
-            };
-            Message {
-                head: encode(&answer),
-                body,
-            }
-        })
+        Box::pin(async move { replica.answer_peer(from, message).await })
     }
 }

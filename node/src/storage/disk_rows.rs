@@ -130,6 +130,10 @@ impl Rows for DiskRows {
         self.engine.apply_within(batch, room)
     }
 
+    fn durable_so_far(&self) -> Position {
+        self.engine.durable_so_far()
+    }
+
     fn durable(&self, position: Position) -> Boxed<'_, Result<(), RowsError>> {
         Box::pin(self.engine.durable(position))
     }

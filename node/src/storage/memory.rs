@@ -327,6 +327,10 @@ impl Rows for MemoryRows {
         Ok(position)
     }
 
+    fn durable_so_far(&self) -> Position {
+        self.0.progress.durable_so_far()
+    }
+
     fn durable(&self, position: Position) -> Boxed<'_, Result<(), RowsError>> {
         Box::pin(self.0.progress.wait(position))
     }

@@ -108,6 +108,10 @@ pub trait Rows: Send + Sync {
             Room::New | Room::Upkeep => self.apply(batch),
         }
     }
+    /// How far the log is on disk now; the beginning if the store cannot tell.
+    fn durable_so_far(&self) -> Position {
+        Position::default()
+    }
     /// Returns when everything up to `position` is on disk.
     fn durable(&self, position: Position) -> Boxed<'_, Result<(), RowsError>>;
 }

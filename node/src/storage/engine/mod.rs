@@ -254,6 +254,10 @@ impl Engine {
         }
     }
 
+    pub(crate) fn durable_so_far(&self) -> Position {
+        self.progress.durable_so_far()
+    }
+
     /// Waits until everything up to `position` is on disk.
     pub(crate) async fn durable(&self, position: Position) -> Result<(), RowsError> {
         self.progress.wait(position).await
