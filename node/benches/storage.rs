@@ -42,6 +42,11 @@ fn main() {
         written += writes(&rows, writers, written);
     }
     reads(&rows, written);
+    for tasks in [1, 32] {
+        reads_by_tasks(&rows, written, tasks, look_up, "on the network's threads");
+        let blocking = |rows: &DiskRows, number| tokio::task::block_in_place(|| look_up(rows, number));
+        reads_by_tasks(&rows, written, tasks, blocking, "each free to block");
+    }
     rows.close().unwrap();
     drop(rows);
     let rows = reopen(&folder, "after an orderly stop");
@@ -65,6 +70,7 @@ impl Random for Counter {
 fn open(folder: &DataFolder) -> (DiskRows, Opened) {
     let config = RowsConfig {
         min_free_bytes: 0,
+        reserve_bytes: 0,
         ..RowsConfig::default()
     };
     DiskRows::open(folder, config, Arc::new(Counter(Default::default()))).unwrap()
@@ -133,6 +139,35 @@ fn writes(rows: &Arc<DiskRows>, writers: usize, first: u64) -> u64 {
         (written_to_disk() - disk) as f64 / (count as usize * ROW_BYTES) as f64,
     );
     count
+}
+
+/// Reads from many tasks at once: on the network's threads, as replicas do, beside handing each to a thread that may
+/// block.
+fn reads_by_tasks(rows: &Arc<DiskRows>, written: u64, tasks: u64, how: fn(&DiskRows, u64), what: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let start = Instant::now();
+    let one = |rows: Arc<DiskRows>, task: u64| async move {
+        for number in (task..READS).step_by(usize::try_from(tasks).unwrap()) {
+            how(&rows, number.wrapping_mul(7919) % written);
+            tokio::task::yield_now().await;
+        }
+    };
+    runtime.block_on(async {
+        let all: JoinSet<_> = (0..tasks).map(|task| one(rows.clone(), task)).collect();
+        all.join_all().await;
+    });
+    println!(
+        "get by {tasks} tasks, {what}: {:.0} per s",
+        READS as f64 / start.elapsed().as_secs_f64()
+    );
+}
+
+fn look_up(rows: &DiskRows, number: u64) {
+    let found = rows.get(&key(number)).unwrap();
+    assert_eq!(found.value.unwrap().len(), ROW_BYTES);
 }
 
 fn reads(rows: &DiskRows, written: u64) {

@@ -24,6 +24,7 @@ use crate::storage::{DataFolder, OpenError};
 const IDENTITY_FILE: &str = "node.key";
 const DISK_FILE: &str = "disk-id";
 const LAYOUT_FILE: &str = "first-layout";
+const PEERS_FILE: &str = "peers";
 const ROWS_FOLDER: &str = "rows";
 const BLOCKS_FOLDER: &str = "blocks";
 /// Objects lie in the folder as they are: only the node's user may look.
@@ -145,6 +146,11 @@ impl NodeFolder {
     /// Where rows are kept.
     pub fn rows(&self) -> PathBuf {
         self.folder.path().join(ROWS_FOLDER)
+    }
+
+    /// Where it is written down how far peers were.
+    pub fn peers(&self) -> PathBuf {
+        self.folder.path().join(PEERS_FILE)
     }
 
     /// Where blocks are kept.

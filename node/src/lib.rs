@@ -1,5 +1,7 @@
 //! The Trellis node: the driver around `trellis-spec`, its storage, its links and its command line.
 
+mod advice;
+
 pub mod admin;
 pub mod cli;
 pub mod cluster;

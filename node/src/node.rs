@@ -1,7 +1,8 @@
 //! A whole node: storage, replica, links, coordinator, object store, front door and admin API, put together.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -11,11 +12,11 @@ use trellis_spec::layout::{Knowledge, Layout};
 use trellis_spec::peer::Peer;
 
 use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
-use crate::cluster::{Coordinator, Limits, Replica, ReplicaService};
+use crate::cluster::{Coordinator, Life, Limits, Memory, Replica, ReplicaService, Standing};
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
-use crate::link::{ClusterSecret, Mesh, MeshConfig, PeerId, Timing};
-use crate::storage::{BlockFiles, DiskRows, OpenError, RowsConfig, RowsError};
+use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
+use crate::storage::{BlockFiles, DiskRows, OpenError, Opened, Rows, RowsConfig, RowsError};
 use crate::store::{ClusterStore, SecretWrapping};
 
 /// A clock that shows an earlier time was never set: 1 January 2025.
@@ -119,8 +120,9 @@ impl Node {
             me: name.id(),
             knowledge: Knowledge::of(layout.clone()),
         };
+        let standing = standing(env, &folder, &layout, opened, &settings.limits)?;
         let replica = Replica::new(env.clone(), peer, rows.clone(), blocks, settings.limits.clone());
-        let replica = Arc::new(replica);
+        let replica = Arc::new(replica.with_standing(standing.clone()));
         let wrapping = SecretWrapping::new(cluster_secret.bytes());
         let mesh = Mesh::start(MeshConfig {
             env: env.clone(),
@@ -132,6 +134,7 @@ impl Node {
             service: Arc::new(ReplicaService::new(replica.clone())),
             timing: settings.timing,
         });
+        greet(&standing, &mesh, &rows, settings.limits.greet_interval_ms);
         let coordinator = Coordinator::new(env.clone(), settings.limits, replica, mesh.clone());
         let store = ClusterStore::new(Arc::new(coordinator), wrapping);
         let observer = Observer::new(Seen {
@@ -139,6 +142,7 @@ impl Node {
             store: store.clone(),
             mesh: mesh.clone(),
             rows: rows.clone(),
+            standing,
             opened,
             layout,
             name,
@@ -210,6 +214,32 @@ fn check(env: &Env, folder: &NodeFolder, layout: &Layout) -> Result<NodeName, St
     }
     folder.begin_with(&layout.hash())?;
     Ok(name)
+}
+
+/// The peers have not heard of this life of the node yet.
+fn standing(
+    env: &Env,
+    folder: &NodeFolder,
+    layout: &Layout,
+    opened: Opened,
+    limits: &Limits,
+) -> Result<Arc<Standing>, FolderError> {
+    let me = folder.name().key;
+    let keys = layout.members.iter().map(|member| PeerId(member.key));
+    let life = Life {
+        opened_at: opened.commit_counter,
+        peers: keys.filter(|key| *key != me).collect(),
+        memory: Arc::new(Mutex::new(Memory::load(folder.peers())?)),
+    };
+    Ok(Standing::new(env.clone(), life, limits))
+}
+
+fn greet(standing: &Arc<Standing>, mesh: &Arc<Mesh>, rows: &Arc<DiskRows>, interval_ms: u64) {
+    let network: Arc<dyn Network> = mesh.clone();
+    // Whoever greets must not keep the store open.
+    let rows = Arc::downgrade(rows);
+    let commits = move || rows.upgrade().map_or(0, |rows| rows.durable_so_far().0);
+    standing.greet(&network, Arc::new(commits), Duration::from_millis(interval_ms));
 }
 
 fn measured(folder: &NodeFolder) -> MeasuredFolders {

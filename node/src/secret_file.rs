@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::advice::advice;
+
 /// Permission bits that let anyone but the owner touch a file.
 const FOREIGN_ACCESS_BITS: u32 = 0o077;
 /// A file longer than this is not one of ours.
@@ -35,7 +37,7 @@ pub enum SecretFileError {
         expected: &'static str,
     },
     /// Reading or writing failed. A file that was being made may lie beside its final name.
-    #[error("{path}: {source}")]
+    #[error("cannot use {path}: {source}{}", advice(source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -8,6 +8,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -201,6 +202,56 @@ fn three_servers_form_a_cluster_that_survives_one() {
     for node in nodes {
         assert_eq!(node.stop_by(Signal::TERM).code(), Some(0));
     }
+}
+
+/// How far one node of the three has written down that another was.
+fn remembered(three: &Three, by: usize, of: usize) -> Option<u64> {
+    let id = ok(&["node", "id", "--data", text(&three.path(format!("node-{of}")))]);
+    let key = id.split('-').next().unwrap();
+    let peers = fs::read_to_string(three.path(format!("node-{by}/peers"))).ok()?;
+    let line = peers.lines().find(|line| line.starts_with(key))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn a_server_on_an_older_copy_of_its_folder_does_not_serve() {
+    let three = Three::generate();
+    let mut nodes: Vec<Running> = (1..=3).map(|number| three.start(number)).collect();
+    for (node, endpoint) in nodes.iter_mut().zip(&three.endpoints) {
+        node.wait_until_healthy(endpoint);
+    }
+    assert!(nodes.remove(2).stop_by(Signal::TERM).success());
+    let (folder, copy) = (three.path("node-3".to_owned()), three.path("copy".to_owned()));
+    let copied = Command::new("cp").arg("-a").arg(&folder).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    let at_copy = remembered(&three, 1, 3).unwrap_or_default();
+
+    nodes.push(three.start(3));
+    nodes[2].wait_until_healthy(&three.endpoints[2]);
+    for name in ["one", "two", "three", "four"] {
+        ok(&["key", "create", name, "--config", &three.config(3)]);
+    }
+    nodes[0].wait_until("the others know how far it is", || {
+        [1, 2].iter().all(|by| remembered(&three, *by, 3) > Some(at_copy + 4))
+    });
+    nodes.remove(2).kill();
+    fs::remove_dir_all(&folder).unwrap();
+    fs::rename(&copy, &folder).unwrap();
+    nodes.push(three.start(3));
+    let refused = || health(&three.endpoints[2]).is_some_and(|(code, why)| code == 503 && why.contains("older copy"));
+    nodes[2].wait_until("it says that it does not serve", refused);
+    assert!(
+        nodes[2].log().contains("as a new node with an empty folder"),
+        "{}",
+        nodes[2].log()
+    );
+    let status = three.status(3);
+    assert_eq!(status["health"]["state"], "unwell", "{status}");
+
+    ok(&["key", "create", "five", "--config", &three.config(1)]);
+    let keys = json(&["key", "list", "--json", "--config", &three.config(2)]);
+    assert_eq!(ids(&keys).len(), 6, "{keys}");
+    fails(1, &["key", "create", "six", "--config", &three.config(3)]);
 }
 
 #[test]

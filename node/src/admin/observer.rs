@@ -14,6 +14,7 @@ use trellis_spec::layout::{Layout, Member};
 
 use super::health::Quorums;
 use super::status::{HealthState, HealthStatus, LayoutStatus, LinkState, NodeStatus, Status, StorageStatus};
+use crate::cluster::Standing;
 use crate::env::Env;
 use crate::folder::NodeName;
 use crate::link::{LaneState, LaneStatus, Mesh, PeerId, PeerStatus};
@@ -33,6 +34,8 @@ pub struct Seen {
     pub mesh: Arc<Mesh>,
     /// The rows.
     pub rows: Arc<DiskRows>,
+    /// What the peers think of this node.
+    pub standing: Arc<Standing>,
     /// What the row store knew when it was opened.
     pub opened: Opened,
     /// The layout.
@@ -43,7 +46,7 @@ pub struct Seen {
     pub data_folder: PathBuf,
     /// The folders that are measured.
     pub folders: MeasuredFolders,
-    /// Below this much free space writes are refused.
+    /// Below this much free space new data is refused.
     pub min_free_bytes: u64,
 }
 
@@ -126,7 +129,14 @@ impl Observer {
             tracing::debug!(%error, "unwell");
             return Health::Unwell("the row store of this node is closed; its log says why\n".to_owned());
         }
-        let lack = self.lack(&self.inner.seen.mesh.status());
+        let standing = &self.inner.seen.standing;
+        if standing.refused().is_some() {
+            let reason = "this node does not serve: its data folder is an older copy than its peers remember; its log says more\n";
+            return Health::Unwell(reason.to_owned());
+        }
+        let lack = self
+            .lack(&self.inner.seen.mesh.status())
+            .or_else(|| standing.clock_differs_us().map(wrong_clock));
         let stage = *self.inner.stage.borrow();
         match (stage, lack) {
             (Stage::Starting, None) => Health::Unwell("starting\n".to_owned()),
@@ -212,8 +222,19 @@ impl Observer {
             blocks_bytes,
             free_bytes,
             min_free_bytes: seen.min_free_bytes,
+            taking: seen.rows.taking(),
         }
     }
+}
+
+fn wrong_clock(ahead_us: i64) -> String {
+    let (ms, way) = (
+        ahead_us.unsigned_abs() / 1000,
+        if ahead_us > 0 { "behind" } else { "ahead of" },
+    );
+    format!(
+        "the clock of this node is {way} most other nodes' by {ms} ms or more: it coordinates no writes until it is set"
+    )
 }
 
 fn health_status(health: Health) -> HealthStatus {

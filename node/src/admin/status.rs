@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::storage::Taking;
+
 /// A node and what it knows of the others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -109,8 +111,10 @@ pub struct StorageStatus {
     pub blocks_bytes: u64,
     /// Free on the disk, for this user.
     pub free_bytes: u64,
-    /// Below this much free space writes are refused.
+    /// Below this much free space new data is refused.
     pub min_free_bytes: u64,
+    /// What the store takes just now, for want of room.
+    pub taking: Taking,
 }
 
 /// A bucket as operators see it.

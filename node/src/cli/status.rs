@@ -6,6 +6,7 @@ use super::CliResult;
 use super::asking::Asking;
 use super::output::{bytes, span, table};
 use crate::admin::{self, HealthState, LinkState, NodeStatus};
+use crate::storage::Taking;
 
 /// Enough of an id to tell nodes apart.
 const ID_DIGITS: usize = 16;
@@ -54,7 +55,7 @@ fn for_people(status: &admin::Status) -> String {
 folder   {folder}
 health   {state}: {reason}
 layout   {number}: {partitions} partitions, {replicas} replicas each
-storage  log {log}, index {index}, blocks {blocks}; {free} free, writes stop below {min_free}; start {start}
+storage  log {log}, index {index}, blocks {blocks}; {free} free, {taking} (limit {min_free}); start {start}
 
 {nodes}{problems}",
         id = short(&status.id),
@@ -69,9 +70,18 @@ storage  log {log}, index {index}, blocks {blocks}; {free} free, writes stop bel
         index = bytes(storage.index_bytes),
         blocks = bytes(storage.blocks_bytes),
         free = bytes(storage.free_bytes),
+        taking = taking(storage.taking),
         min_free = bytes(storage.min_free_bytes),
         start = storage.start_counter,
     )
+}
+
+fn taking(taking: Taking) -> &'static str {
+    match taking {
+        Taking::Everything => "new data is taken",
+        Taking::Upkeep => "NEARLY FULL: only reads and deletes",
+        Taking::Nothing => "FULL: only reads",
+    }
 }
 
 fn node_row(node: &NodeStatus) -> [String; 7] {

@@ -12,7 +12,7 @@ use trellis_spec::register::{Cell, Fetch};
 use trellis_spec::row::{Blob, BlockReference, Row, RowKey};
 
 use super::wire::{DecodeError, decode, encode};
-use crate::storage::{Batch, Change, Position, Rows, RowsError, Versioned};
+use crate::storage::{Batch, Change, Position, Room, Rows, RowsError, Versioned};
 
 /// Tables of the row store.
 const HEADS: u8 = b'h';
@@ -83,6 +83,7 @@ impl Cells {
         key: &[u8],
         before: &Cell<Row>,
         mut after: Cell<Row>,
+        room: Room,
     ) -> Result<Position, CellsError> {
         let mut batch: Batch = Vec::with_capacity(2);
         let body = live_mut(&mut after).and_then(Row::detach);
@@ -100,7 +101,7 @@ impl Cells {
             Some(_) | None => {}
         }
         batch.push((physical(HEADS, partition, key), Change::Put(encode(&after))));
-        Ok(self.rows.apply(batch)?)
+        Ok(self.rows.apply_within(batch, room)?)
     }
 
     /// Heads of at most `limit` rows of a range and about `max_bytes` bytes, from one snapshot; one row at least.
@@ -139,6 +140,11 @@ impl Cells {
         Ok(self
             .rows
             .apply(vec![(physical(BLOCK_REFERENCES, partition, &key), change)])?)
+    }
+
+    /// Returns when a change would not have to wait for memory, which it would do with a thread and a lock in its hands.
+    pub(crate) async fn ready(&self) -> Result<(), CellsError> {
+        Ok(self.rows.ready().await?)
     }
 
     /// Returns when everything up to `position` is on disk.

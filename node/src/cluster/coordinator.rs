@@ -155,7 +155,7 @@ impl Coordinator {
             match step {
                 Step::Done(outcome) => break outcome,
                 Step::Ask(ask) => {
-                    trouble.next_round(ask.round);
+                    trouble.next_round(&ask);
                     patience = self.patience(place);
                     self.send(target, place, &ask, &mut calls);
                 }
@@ -180,7 +180,7 @@ impl Coordinator {
                     let (round, node, answer) = heard;
                     match trouble.note(round, node, answer) {
                         Some(reply) => attempt.on_reply(round, node, self.observed(reply)),
-                        None if trouble.is_hopeless(&place.sets) => break attempt.on_deadline(),
+                        None if trouble.is_over(&place.sets) => break attempt.on_deadline(),
                         None => Step::Wait,
                     }
                 } else {
@@ -188,6 +188,9 @@ impl Coordinator {
                     Step::Wait
                 },
                 () = &mut patience => {
+                    if trouble.is_hopeless(&place.sets) {
+                        break attempt.on_deadline();
+                    }
                     patience = self.patience(place);
                     attempt.on_patience()
                 }
@@ -252,7 +255,7 @@ impl Coordinator {
     ) -> Boxed<'static, Answered> {
         if node == self.me() {
             let replica = self.replica.clone();
-            return Box::pin(async move { replica.answer(envelope, payload).await });
+            return Box::pin(async move { replica.answer_here(envelope, payload).await });
         }
         let Some(peer) = self.peer_of(node) else {
             return Box::pin(std::future::ready((Answer::Failed, Bytes::new())));
@@ -393,17 +396,23 @@ fn read_answer(answer: Message) -> Answered {
 #[derive(Default)]
 struct Trouble {
     round: u32,
-    rounds: u32,
+    /// Rounds in which a replica may have taken a value.
+    proposals: u32,
     refusing: BTreeSet<NodeId>,
+    /// Those of them that have no room.
     full: BTreeSet<NodeId>,
     gate: Gate,
 }
 
 impl Trouble {
-    fn next_round(&mut self, round: u32) {
-        self.round = round;
-        self.rounds += 1;
+    fn next_round(&mut self, ask: &Ask<Row>) {
+        self.round = ask.round;
+        self.proposals += match ask.request {
+            Request::Read(_) | Request::Prepare { .. } => 0,
+            Request::Write(_) | Request::WriteBack(_) | Request::Accept(_) => 1,
+        };
         self.refusing.clear();
+        self.full.clear();
     }
 
     fn note(&mut self, round: u32, node: NodeId, answer: Answer) -> Option<Reply<Row>> {
@@ -412,7 +421,8 @@ impl Trouble {
                 self.gate = self.gate.max(gate);
                 return Some(reply);
             }
-            Answer::Full => _ = self.full.insert(node),
+            Answer::Full if round == self.round => _ = self.full.insert(node),
+            Answer::Full => {}
             Answer::Refused(refusal) => tracing::warn!(?node, ?refusal, "a replica refused"),
             Answer::Failed | Answer::Scanned(_) | Answer::Stored => {}
             Answer::NeedData | Answer::Block | Answer::NoBlock => {}
@@ -425,7 +435,14 @@ impl Trouble {
 
     /// Is it certain that nobody took anything, for want of room?
     fn is_full(&self, sets: &ReplicaSets) -> bool {
-        self.rounds == 1 && sets.members().iter().all(|node| self.full.contains(node))
+        self.proposals <= 1 && sets.members().iter().all(|node| self.full.contains(node))
+    }
+
+    /// Is nothing more worth waiting for? When all refusals so far are for want of room, the others' answers are: they
+    /// make the difference between "no space" and "unknown".
+    fn is_over(&self, sets: &ReplicaSets) -> bool {
+        let may_be_full = self.proposals <= 1 && self.full == self.refusing;
+        self.is_hopeless(sets) && (!may_be_full || self.is_full(sets))
     }
 
     /// Can the round never complete?

@@ -11,6 +11,9 @@ mod limits;
 mod listing;
 mod operations;
 mod replica;
+mod standing;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod wire;
 
@@ -20,4 +23,5 @@ pub use limits::{LimitError, Limits};
 pub use listing::{Listed, Span};
 pub use operations::{ClusterError, Found, Swapped};
 pub use replica::{Replica, ReplicaService};
+pub use standing::{Life, Memory, Standing};
 pub(crate) use wire::encode;

@@ -14,6 +14,7 @@ use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
 
 use super::coordinator::{Contention, Coordinator, Ended, Target};
+use super::standing::Standing;
 
 /// Why an operation on rows did not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum ClusterError {
     /// Too many disks are full. Nothing was acknowledged.
     #[error("too many disks are full")]
     Full,
+    /// This node's clock differs from most others' by more than they accept. Nothing was written.
+    #[error("the clock of this node is wrong")]
+    Clock,
 }
 
 /// What a read found.
@@ -92,6 +96,7 @@ impl Coordinator {
         content: Content<Row>,
         until_us: u64,
     ) -> Result<Stamp, ClusterError> {
+        self.check_clock()?;
         let place = self.place(&target.address.placement);
         let mut attempt: Write<Row, Sound> = Write::new(
             self.limits.unconditional_writes,
@@ -115,6 +120,7 @@ impl Coordinator {
         content: Content<Row>,
         stamp: Stamp,
     ) -> Result<Stamp, ClusterError> {
+        self.check_clock()?;
         let place = self.place(&target.address.placement);
         let mut attempt: Write<Row, Sound> = Write::new(WriteMode::Strict, place.sets.clone(), op, content, stamp.time);
         let ended = self
@@ -140,6 +146,7 @@ impl Coordinator {
         until_us: u64,
         decided: impl Future<Output = Result<Swap, E>>,
     ) -> Result<Swapped, E> {
+        self.check_clock()?;
         let place = self.place(&target.address.placement);
         let change = Later::default();
         let mut attempt: Conditional<Row, Later, Sound> =
@@ -164,6 +171,7 @@ impl Coordinator {
             ConditionalOutcome::Written(accepted) => Ok(Swapped::Written(accepted)),
             ConditionalOutcome::Refused(accepted) => Ok(Swapped::Refused(accepted)),
             ConditionalOutcome::Gated => Err(ClusterError::Gated.into()),
+            ConditionalOutcome::Unknown if ended.full => Err(ClusterError::Full.into()),
             ConditionalOutcome::Unknown => Err(ClusterError::Unknown.into()),
             ConditionalOutcome::Unreached if ended.full => Err(ClusterError::Full.into()),
             ConditionalOutcome::Unreached => Err(ClusterError::Unreached.into()),
@@ -187,6 +195,16 @@ impl Later {
 impl Change<Row> for Later {
     fn decide(&self, current: Option<&Accepted<Row>>) -> Decision<Row> {
         self.0.get().map_or(Decision::Refuse, |swap| swap.decide(current))
+    }
+}
+
+impl Coordinator {
+    /// Stamps of a wrong clock would be refused, or outlive what others write after them.
+    fn check_clock(&self) -> Result<(), ClusterError> {
+        match self.replica.standing().and_then(Standing::clock_differs_us) {
+            Some(_) => Err(ClusterError::Clock),
+            None => Ok(()),
+        }
     }
 }
 

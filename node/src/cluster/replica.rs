@@ -12,16 +12,17 @@ use trellis_spec::gate::{Gate, GateState};
 use trellis_spec::layout::{Admitted, Partition};
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, scanned_rows, serve_row};
-use trellis_spec::register::{Fetch, Request};
+use trellis_spec::register::{Cell, Fetch, Request};
 use trellis_spec::row::{BlockName, BlockReference, Row, RowKey};
 use trellis_spec::stamp::Stamp;
 
 use super::cells::{Cells, CellsError};
 use super::limits::Limits;
+use super::standing::Standing;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
 use crate::link::{Message, PeerId, Service};
-use crate::storage::{Block, Blocks, BlocksError, Position, Rows, RowsError};
+use crate::storage::{Block, Blocks, BlocksError, Position, Room, Rows, RowsError};
 
 /// An answer and the block that travels behind it.
 pub(crate) type Answered = (Answer, Bytes);
@@ -68,6 +69,8 @@ pub struct Replica {
     partitions: Vec<Mutex<()>>,
     /// The time of the greatest stamp that was accepted here.
     greatest_us: AtomicU64,
+    /// Whether the peers trust this node; nothing where nobody asks them.
+    standing: Option<Arc<Standing>>,
 }
 
 impl Replica {
@@ -84,6 +87,54 @@ impl Replica {
             limits,
             partitions,
             greatest_us,
+            standing: None,
+        }
+    }
+
+    /// From now on it answers only those who trust the node.
+    pub fn with_standing(self, standing: Arc<Standing>) -> Self {
+        Replica {
+            standing: Some(standing),
+            ..self
+        }
+    }
+
+    /// Whether the peers trust this node, where they are asked.
+    pub(crate) fn standing(&self) -> Option<&Standing> {
+        self.standing.as_deref()
+    }
+
+    /// Answers a request of this very node.
+    pub(crate) async fn answer_here(&self, envelope: Envelope, payload: Payload) -> Answered {
+        match &self.standing {
+            Some(standing) if !standing.is_welcome().await => (Answer::Failed, Bytes::new()),
+            Some(_) | None => self.answer(envelope, payload).await,
+        }
+    }
+
+    /// Answers a request of a peer.
+    async fn answer_peer(&self, from: PeerId, message: Message) -> Message {
+        if let Some(standing) = &self.standing {
+            if let Some(answer) = standing.answer(from, &message) {
+                return answer;
+            }
+            if !standing.is_welcome_at(from).await {
+                return Message {
+                    head: encode(&Answer::Failed),
+                    body: Bytes::new(),
+                };
+            }
+        }
+        let (answer, body) = match decode::<Envelope>(&message.head) {
+            Ok(envelope) => self.answer(envelope, Payload::Received(message.body)).await,
+            Err(error) => {
+                tracing::warn!(?from, %error, "a peer sent a request that cannot be read");
+                (Answer::Failed, Bytes::new())
+            }
+        };
+        Message {
+            head: encode(&answer),
+            body,
         }
     }
 
@@ -125,6 +176,12 @@ impl Replica {
         gate: Option<&[u8]>,
         request: &Request<Row>,
     ) -> Result<Answer, CellsError> {
+        match request {
+            Request::Read(_) => {}
+            Request::Write(_) | Request::WriteBack(_) | Request::Prepare { .. } | Request::Accept(_) => {
+                self.cells.ready().await?;
+            }
+        }
         let (answer, position) = self.serve(admitted, key, gate, request)?;
         self.cells.durable(position).await?;
         Ok(answer)
@@ -151,7 +208,10 @@ impl Replica {
         let served = serve_row::<Row, Sound>(admitted, &stored, self.now_us(), self.skew_us(), request);
         let mut position = cell.written_at.max(gate.written_at);
         if let Some(changed) = served.changed {
-            position = position.max(self.cells.replace(partition, key, &before, changed)?);
+            position = position.max(
+                self.cells
+                    .replace(partition, key, &before, changed, room(request, &before))?,
+            );
             self.greatest_us
                 .fetch_max(newest_stamp(request).unwrap_or_default().time, Ordering::Relaxed);
         }
@@ -223,6 +283,7 @@ impl Replica {
         reference: &BlockReference,
         payload: Payload,
     ) -> Result<Answer, CellsError> {
+        self.cells.ready().await?;
         let position = self.cells.refer(admitted.partition(), reference)?;
         self.cells.durable(position).await?;
         match self.blocks.put(payload.into_block(reference.block)).await {
@@ -238,6 +299,7 @@ impl Replica {
     /// The data are read, not merely looked for, after the reference is durable: only verified data may be referred to,
     /// and nothing deletes what is referenced.
     async fn refer_block(&self, admitted: &Admitted, reference: &BlockReference) -> Result<Answer, CellsError> {
+        self.cells.ready().await?;
         let position = self.cells.refer(admitted.partition(), reference)?;
         self.cells.durable(position).await?;
         match self.blocks.get(reference.block).await {
@@ -298,6 +360,22 @@ fn needed(request: &Request<Row>) -> Fetch {
     }
 }
 
+/// On a disk that is nearly full, new objects, parts and manifests are refused. What may use the reserve: promises and
+/// what readers write back, lest what is there cannot be read; deletes, gates and the small rows of buckets, uploads and
+/// keys, so that it can be emptied; and the same value under a higher ballot.
+fn room(request: &Request<Row>, before: &Cell<Row>) -> Room {
+    let new = match request {
+        Request::Read(_) | Request::Prepare { .. } | Request::WriteBack(_) => return Room::Upkeep,
+        Request::Write(new) | Request::Accept(new) => new,
+    };
+    let is_held = before.accepted.as_ref().is_some_and(|held| held.op == new.op);
+    match new.content.live() {
+        Some(Row::Object(_) | Row::Part(_) | Row::Manifest(_)) if !is_held => Room::New,
+        Some(Row::Object(_) | Row::Part(_) | Row::Manifest(_)) | None => Room::Upkeep,
+        Some(Row::Upload(_) | Row::Gate(_) | Row::Bucket(_) | Row::Name(_) | Row::AccessKey(_)) => Room::Upkeep,
+    }
+}
+
 /// Answers peers over links.
 pub struct ReplicaService(Arc<Replica>);
 
@@ -311,18 +389,6 @@ impl ReplicaService {
 impl Service for ReplicaService {
     fn serve(&self, from: PeerId, message: Message) -> Boxed<'static, Message> {
         let replica = self.0.clone();
-        Box::pin(async move {
-            let (answer, body) = match decode::<Envelope>(&message.head) {
-                Ok(envelope) => replica.answer(envelope, Payload::Received(message.body)).await,
-                Err(error) => {
-                    tracing::warn!(?from, %error, "a peer sent a request that cannot be read");
-                    (Answer::Failed, Bytes::new())
-                }
-            };
-            Message {
-                head: encode(&answer),
-                body,
-            }
-        })
+        Box::pin(async move { replica.answer_peer(from, message).await })
     }
 }

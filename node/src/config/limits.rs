@@ -64,6 +64,7 @@ fn ranges(config: &Config) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
             1..=60_000,
         ),
         ("limits.block_deadline_ms", limits.block_deadline_ms, 100..=600_000),
+        ("limits.greet_interval_ms", limits.greet_interval_ms, 100..=60_000),
         ("limits.clock_skew_max_ms", limits.clock_skew_max_ms, 100..=DAY_MS),
         (
             "limits.blocks_in_flight_bytes",
@@ -86,6 +87,7 @@ fn ranges(config: &Config) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
             1000..=DAY_MS,
         ),
         ("storage.min_free_bytes", storage.min_free_bytes, 0..=1 << 50),
+        ("storage.reserve_bytes", storage.reserve_bytes, 0..=1 << 50),
         ("storage.segment_bytes", storage.segment_bytes, MIB..=GIB),
         ("storage.waste_bytes", storage.waste_bytes, MIB..=1 << 50),
         ("storage.cache_bytes", storage.cache_bytes, MIB..=1 << 50),

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use trellis_s3api::front::FrontDoorConfig;
 
+use crate::advice::advice;
 use crate::cluster::Limits;
 use crate::link::{ClusterSecret, Timing};
 use crate::logging::{self, LogFormat};
@@ -104,7 +105,7 @@ pub struct LogConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}")]
+    #[error("cannot read the configuration {path}: {source}{}", advice(source))]
     Io {
         /// The file.
         path: PathBuf,

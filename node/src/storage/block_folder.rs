@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 
 use super::blocks::{BLOCK_MAX_BYTES, Block, BlockName, BlocksError};
-use super::files::{Files, OpenFor, parent};
+use super::files::{Files, OpenFor, is_full, parent};
 use super::folder::OpenError;
 
 const INCOMING_FOLDER: &str = "incoming";
@@ -71,10 +71,12 @@ impl BlockFolder {
     pub(super) fn put(&self, block: &Block) -> Result<(), BlocksError> {
         block.check()?;
         self.check_open()?;
-        self.ready_folder(block.name()).map_err(|error| self.close(error))?;
+        match self.ready_folder(block.name()) {
+            Err(error) if is_full(&error) => return Err(self.full()),
+            ready => ready.map_err(|error| self.close(error))?,
+        }
         let path = self.path(block.name());
-        let here = self.files.size(&path).map_err(unreadable)?;
-        if here == Some(block.data().len() as u64) {
+        if self.is_whole(block, &path)? {
             // Another put may have renamed it a moment ago and not be done yet.
             return self.sync(parent(&path));
         }
@@ -83,6 +85,34 @@ impl BlockFolder {
         }
         self.write(block, &path)?;
         self.sync(parent(&path))
+    }
+
+    /// Whether the very data of the block are on disk. What has its name and is something else is put aside, so that the
+    /// next one who stores a block heals what rotted; what cannot be read is written again.
+    fn is_whole(&self, block: &Block, path: &Path) -> Result<bool, BlocksError> {
+        let Some(bytes) = self.files.size(path).map_err(unreadable)? else {
+            return Ok(false);
+        };
+        let is_long_enough = bytes == block.data().len() as u64;
+        let found = match is_long_enough.then(|| self.read(path, block.data().len())).transpose() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => {
+                tracing::error!(name = %block.name(), %error, "a block cannot be read and is written again");
+                return Ok(false);
+            }
+        };
+        if found.as_deref() == Some(block.data()) {
+            return Ok(true);
+        }
+        match self.put_aside(block.name()) {
+            Ok(_) | Err(BlocksError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
+        self.files.open(path, OpenFor::Read)?.read_at(0, bytes)
     }
 
     fn write(&self, block: &Block, path: &Path) -> Result<(), BlocksError> {
@@ -95,10 +125,10 @@ impl BlockFolder {
         match written {
             Ok(()) => Ok(()),
             // Somebody else took the reserve; the next attempt is a new file, so nothing is in doubt.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                self.files.remove(&incoming).map_err(|error| self.close(error))?;
-                Err(self.full())
-            }
+            Err(error) if is_full(&error) => match self.files.remove(&incoming) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.close(error)),
+                Ok(()) | Err(_) => Err(self.full()),
+            },
             Err(error) => Err(self.close(error)),
         }
     }

@@ -115,7 +115,8 @@ pub enum BlocksError {
 pub trait Blocks: Send + Sync {
     /// Names data, away from the network's threads.
     fn name(&self, data: Bytes) -> Boxed<'_, Result<Block, BlocksError>>;
-    /// Stores the block; it is on disk when this returns. Storing it again does no harm.
+    /// Stores the block; when this returns, its very data are on disk. Storing it again does no harm, and heals one that
+    /// rotted meanwhile.
     fn put(&self, block: Block) -> Boxed<'_, Result<(), BlocksError>>;
     /// The block's data, or nothing when it is not here.
     fn get(&self, name: BlockName) -> Boxed<'_, Result<Option<Bytes>, BlocksError>>;

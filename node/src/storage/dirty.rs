@@ -35,6 +35,9 @@ struct DirtyRow {
     change: Change,
 }
 
+/// Batches that are written together.
+pub(crate) type Group = Vec<(Position, Arc<Batch>)>;
+
 /// Changed rows of a range, in key order.
 pub(crate) type DirtyRange = Vec<(Bytes, Versioned<Change>)>;
 
@@ -132,7 +135,7 @@ impl Dirty {
     }
 
     /// The batches that the next group takes: as many as fit into `max_bytes`, at least one if there is any.
-    pub(crate) fn take_group(&mut self, max_bytes: usize) -> Vec<(Position, Arc<Batch>)> {
+    pub(crate) fn take_group(&mut self, max_bytes: usize) -> Group {
         let mut group = Vec::new();
         let mut bytes = 0;
         while let Some((_, batch)) = self.queue.front() {
@@ -144,6 +147,13 @@ impl Dirty {
             group.extend(self.queue.pop_front());
         }
         group
+    }
+
+    /// Puts a group that was taken last back to the front of the queue.
+    pub(crate) fn put_back(&mut self, group: Group) {
+        for waiting in group.into_iter().rev() {
+            self.queue.push_front(waiting);
+        }
     }
 
     /// The groups taken up to `position` are on disk.

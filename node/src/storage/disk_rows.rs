@@ -11,7 +11,7 @@ use super::engine::{Engine, Opened, RowsConfig, Step};
 use super::files::{Files, RealFiles};
 use super::folder::{DataFolder, OpenError};
 use super::index::SledHome;
-use super::rows::{Batch, Position, Rows, RowsError, Versioned};
+use super::rows::{Batch, Position, Room, Rows, RowsError, Taking, Versioned};
 use crate::env::{Boxed, Random};
 
 const ROWS_FOLDER: &str = "rows";
@@ -48,12 +48,16 @@ impl DiskRows {
     fn start_threads(&self, folder: &Path) -> Result<(), OpenError> {
         self.start("rows-write", folder, |engine| {
             while engine.await_write() {
-                engine.write_step();
+                if engine.write_step() == Step::Stalled {
+                    engine.await_room();
+                }
             }
         })?;
         self.start("rows-settle", folder, |engine| {
             while engine.await_settle() {
-                engine.settle_step();
+                if engine.settle_step() == Step::Stalled {
+                    engine.await_room();
+                }
             }
         })?;
         self.start("rows-clean", folder, |engine| {
@@ -84,6 +88,11 @@ impl DiskRows {
         self.engine.finish_close()
     }
 
+    /// What it takes just now, for those who look after the disk.
+    pub fn taking(&self) -> Taking {
+        self.engine.taking()
+    }
+
     fn join(&self) {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -109,8 +118,20 @@ impl Rows for DiskRows {
         self.engine.scan(from, to, limit)
     }
 
+    fn ready(&self) -> Boxed<'_, Result<(), RowsError>> {
+        Box::pin(self.engine.ready())
+    }
+
     fn apply(&self, batch: Batch) -> Result<Position, RowsError> {
         self.engine.apply(batch)
+    }
+
+    fn apply_within(&self, batch: Batch, room: Room) -> Result<Position, RowsError> {
+        self.engine.apply_within(batch, room)
+    }
+
+    fn durable_so_far(&self) -> Position {
+        self.engine.durable_so_far()
     }
 
     fn durable(&self, position: Position) -> Boxed<'_, Result<(), RowsError>> {

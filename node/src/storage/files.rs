@@ -88,6 +88,11 @@ pub(super) fn read_file(files: &dyn Files, path: &Path) -> io::Result<Option<Vec
     files.open(path, OpenFor::Read)?.read_at(0, bytes).map(Some)
 }
 
+/// Whether something failed for want of room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 pub(super) fn parent(path: &Path) -> &Path {
     path.parent().expect("storage only names files inside folders")
 }

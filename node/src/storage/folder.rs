@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::files::{Files, RealFiles, read_file, replace_file};
+use crate::advice::advice;
 
 /// The newest layout of the data folder that this program reads and the only one that it writes.
 pub const FOLDER_FORMAT: u32 = 1;
@@ -33,7 +34,10 @@ pub enum OpenError {
         known: u32,
     },
     /// The content is not what was written. Whoever serves from it could break promises made earlier.
-    #[error("{folder} is damaged: {what}")]
+    #[error(
+        "{folder} is damaged: {what}; a node that serves from it could break what it promised, so it must not be started \
+         again. Keep the folder, and see 'A disk is lost' in docs/operate.md"
+    )]
     Damaged {
         /// The folder that holds the damaged files.
         folder: PathBuf,
@@ -41,7 +45,7 @@ pub enum OpenError {
         what: String,
     },
     /// The operating system refused.
-    #[error("cannot open {folder}: {error}")]
+    #[error("cannot open {folder}: {error}{}", advice(error))]
     Io {
         /// The folder concerned.
         folder: PathBuf,

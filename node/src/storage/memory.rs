@@ -16,7 +16,7 @@ use super::dirty::{Dirty, merge};
 use super::engine::{IndexStart, Opened};
 use super::folder::OpenError;
 use super::progress::Progress;
-use super::rows::{Batch, Change, Position, Rows, RowsError, Versioned};
+use super::rows::{Batch, Change, Position, Room, Rows, RowsError, Versioned};
 use crate::env::{Boxed, Env};
 
 /// When batches become durable.
@@ -76,7 +76,7 @@ impl MemoryDisk {
         contents.incarnation += 1;
     }
 
-    /// From now on the disk is (not) full.
+    /// From now on the disk is (not) full, but for its reserve.
     pub fn set_full(&self, full: bool) {
         self.contents().faults.full = full;
     }
@@ -306,9 +306,13 @@ impl Rows for MemoryRows {
     }
 
     fn apply(&self, batch: Batch) -> Result<Position, RowsError> {
+        self.apply_within(batch, Room::New)
+    }
+
+    fn apply_within(&self, batch: Batch, room: Room) -> Result<Position, RowsError> {
         super::engine::check_size(&batch)?;
         let mut contents = self.0.contents()?;
-        if contents.faults.full {
+        if contents.faults.full && room == Room::New {
             return Err(RowsError::Full {
                 folder: "memory".into(),
                 min_free_bytes: 0,
@@ -321,6 +325,10 @@ impl Rows for MemoryRows {
             Flush::ByHand => {}
         }
         Ok(position)
+    }
+
+    fn durable_so_far(&self) -> Position {
+        self.0.progress.durable_so_far()
     }
 
     fn durable(&self, position: Position) -> Boxed<'_, Result<(), RowsError>> {

@@ -113,17 +113,15 @@ impl MemoryBlocks {
         block.check()?;
         self.take_time().await;
         let mut contents = self.disk.contents();
-        if contents.full && !contents.blocks.contains_key(&block.name()) {
+        let is_here = contents.blocks.get(&block.name()) == Some(block.data());
+        if contents.full && !is_here {
             return Err(BlocksError::Full {
                 folder: PathBuf::from("memory"),
                 min_free_bytes: 0,
             });
         }
         contents.before_write()?;
-        contents
-            .blocks
-            .entry(block.name())
-            .or_insert_with(|| block.data().clone());
+        contents.blocks.insert(block.name(), block.into_data());
         Ok(())
     }
 

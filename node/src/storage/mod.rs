@@ -28,4 +28,4 @@ pub use engine::{BATCH_MAX_BYTES, IndexStart, Opened, RowsConfig};
 pub use folder::{DataFolder, FOLDER_FORMAT, OpenError};
 pub use memory::{Flush, MemoryDisk, MemoryRows};
 pub use memory_blocks::{MemoryBlockDisk, MemoryBlocks};
-pub use rows::{Batch, Change, Position, Rows, RowsError, Versioned};
+pub use rows::{Batch, Change, Position, Room, Rows, RowsError, Taking, Versioned};

@@ -26,6 +26,11 @@ impl Progress {
         self.0.send_modify(|now| now.durable = now.durable.max(position));
     }
 
+    /// How far that is.
+    pub(super) fn durable_so_far(&self) -> Position {
+        self.0.borrow().durable
+    }
+
     /// Nothing more will be, because of this.
     pub(super) fn closed(&self, why: Arc<str>) {
         self.0.send_modify(|now| now.closed = Some(why));

@@ -297,7 +297,7 @@ impl ClusterStore {
 fn conflict(error: ClusterError) -> StoreError {
     match error {
         ClusterError::Unknown => StoreError::OutcomeUnknown,
-        ClusterError::Unreached | ClusterError::Gated | ClusterError::Full => write_failed(error),
+        ClusterError::Unreached | ClusterError::Gated | ClusterError::Full | ClusterError::Clock => write_failed(error),
     }
 }
 

@@ -83,6 +83,7 @@ fn read_failed(error: ClusterError) -> StoreError {
         }
         ClusterError::Gated => StoreError::SlowDown,
         ClusterError::Full => StoreError::StorageFull,
+        ClusterError::Clock => StoreError::Unavailable("the clock of this node is wrong".to_owned()),
     }
 }
 
@@ -93,6 +94,7 @@ fn write_failed(error: ClusterError) -> StoreError {
         ClusterError::Unknown => StoreError::OutcomeUnknown,
         ClusterError::Gated => StoreError::SlowDown,
         ClusterError::Full => StoreError::StorageFull,
+        ClusterError::Clock => StoreError::Unavailable("the clock of this node is wrong".to_owned()),
     }
 }
 

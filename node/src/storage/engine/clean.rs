@@ -6,13 +6,14 @@
 //! before it. When all that is durable and settled, nothing points to the segment any more and it goes. Removals need
 //! not be copied: there is no older segment that could still hold what they removed.
 //!
-//! Nothing is written twice more often than once on average, for each round frees at least as much as it copies.
+//! Nothing is written twice more often than once on average, for each round frees at least as much as it copies; on a
+//! disk that is nearly full less garbage is enough.
 
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Engine, Position, RowsError, State, Step, Table, locked};
+use super::{Engine, Position, Room, RowsError, State, Step, Table, Taking, locked};
 use crate::storage::index::IndexError;
 use crate::storage::log::format::{self, GROUP_HEADER_BYTES, GroupHeader, GroupKind};
 use crate::storage::log::{Place, Segment};
@@ -84,11 +85,21 @@ impl Engine {
         };
         let total: u64 = segments.iter().map(|segment| segment.used()).sum();
         let live: u64 = segments.iter().map(|segment| segment.live()).sum();
-        let wasted = total.saturating_sub(live) > live.max(self.config.waste_bytes);
+        let (settled, taking) = {
+            let table = locked(&self.table);
+            (table.dirty.settled(), table.taking)
+        };
+        let wasted = total.saturating_sub(live);
+        let pays = match taking {
+            Taking::Everything => wasted > live.max(self.config.waste_bytes),
+            // Room is worth more than work: up to four bytes are copied for one that becomes free.
+            Taking::Upkeep | Taking::Nothing => {
+                wasted > (live / 4).max(self.config.segment_bytes) || oldest.live() < oldest.used() / 4 * 3
+            }
+        };
         let next = oldest.header.first;
         let end = second.header.first;
-        let settled = locked(&self.table).dirty.settled();
-        (wasted && end <= settled.0 + 1).then(|| {
+        (pays && end <= settled.0 + 1).then(|| {
             let offset = format::SEGMENT_HEADER_BYTES as u64;
             Cleaning::Copying(Copying {
                 segment: oldest.clone(),
@@ -176,9 +187,9 @@ impl Engine {
         if candidates.is_empty() {
             return Ok(Position::default());
         }
-        // Copies make room in the end, so they may use half of what clients must leave free.
-        if self.is_full(self.config.min_free_bytes / 2)? {
-            return Err(self.full_error());
+        // Copies make room in the end, so they may use some of what everybody else must leave free.
+        if self.free_bytes()? < self.config.cleaning_free_bytes() {
+            return Err(self.full_error(Room::Upkeep));
         }
         let mut table = self.open_table()?;
         let batch = match self.unchanged(&table, candidates) {

@@ -1,13 +1,15 @@
 //! From visible to durable to settled.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
 
-use super::{Engine, Placed, Position, State, Step, Table, locked};
+use super::{Engine, Placed, Position, State, Step, Table, Taking, locked};
+use crate::storage::dirty::Group;
 use crate::storage::index::{Entry, Index, IndexError};
-use crate::storage::log::{Log, Place};
+use crate::storage::log::{AppendError, Log, Place};
 
 /// Keys and values in one group: large enough that the disk's latency does not matter, small enough that nobody waits
 /// long for the one before.
@@ -31,20 +33,30 @@ impl Engine {
             return Step::Idle;
         };
         let appended = locked(&self.tail).append(&self.log, &group);
-        let full = self
-            .log
-            .files
-            .free_bytes(&self.folder)
-            .map(|free| free < self.config.min_free_bytes);
-        match (appended, full) {
-            (Ok(placed), Ok(full)) => self.flushed(last, placed, full),
+        match appended {
+            Ok(placed) => self.flushed(last, placed),
+            Err(AppendError::NoRoom(error)) => return self.stall(group, &error),
             // What is on disk now is unknown, and nobody was told about it.
-            (Err(error), _) | (_, Err(error)) => {
+            Err(AppendError::Failed(error)) => {
                 self.fail(format!("a commit could not be written: {error}"));
             }
         }
         self.seal_when_idle();
         Step::Worked
+    }
+
+    /// Puts the group back until there is room for it.
+    fn stall(&self, group: Group, error: &io::Error) -> Step {
+        let mut table = locked(&self.table);
+        if table.state != State::Open {
+            drop(table);
+            self.fail(format!("the disk is full: {error}"));
+            return Step::Idle;
+        }
+        table.dirty.put_back(group);
+        table.is_stalled = true;
+        self.judge(&mut table, 0);
+        Step::Stalled
     }
 
     fn seal_when_idle(&self) {
@@ -57,11 +69,15 @@ impl Engine {
         }
     }
 
-    fn flushed(&self, last: Position, placed: Vec<Placed>, full: bool) {
+    fn flushed(&self, last: Position, placed: Vec<Placed>) {
+        let free = self.free_bytes();
         let mut table = locked(&self.table);
         table.dirty.flushed(last);
         table.to_settle.push_back((last, placed));
-        table.full = full;
+        table.is_stalled = false;
+        if let Ok(free) = free {
+            self.judge(&mut table, free);
+        }
         drop(table);
         self.progress.durable(last);
         self.to_settle.notify_one();
@@ -69,6 +85,9 @@ impl Engine {
 
     /// Brings durable rows into the index and out of the table.
     pub(crate) fn settle_step(&self) -> Step {
+        if self.index_lacks_room() {
+            return Step::Stalled;
+        }
         let Some((upto, rows)) = locked(&self.table).take_to_settle() else {
             return Step::Idle;
         };
@@ -78,8 +97,21 @@ impl Engine {
         }
         locked(&self.table).dirty.settle(upto, rows.keys());
         self.room.notify_all();
+        self.settled_some.notify_waiters();
         self.to_clean.notify_one();
         Step::Worked
+    }
+
+    /// The index fails for good where the log can wait, so it is left alone while the disk is about to be full.
+    fn index_lacks_room(&self) -> bool {
+        let is_short = {
+            let table = locked(&self.table);
+            table.state == State::Open && table.taking == Taking::Nothing && !table.to_settle.is_empty()
+        };
+        is_short
+            && self
+                .free_bytes()
+                .is_ok_and(|free| free < self.config.index_free_bytes())
     }
 
     fn bring_in(&self, rows: &Rows) -> Result<(), IndexError> {

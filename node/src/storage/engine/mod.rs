@@ -14,6 +14,7 @@
 mod clean;
 mod commit;
 mod open;
+mod room;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -21,19 +22,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::dirty::{Dirty, content_bytes, merge};
 use super::index::{Entry, Index, IndexHome};
 use super::log::{Found, Log, Placed, Tail};
 use super::progress::Progress;
-use super::rows::{Batch, Change, Position, RowsError, Versioned};
+use super::rows::{Batch, Change, Position, Room, RowsError, Taking, Versioned};
 use clean::Cleaning;
 pub use open::{IndexStart, Opened};
 
 /// The largest batch, keys and values together.
 pub const BATCH_MAX_BYTES: usize = 8 << 20;
-/// Batches not in the index yet, keys and values together, from which on `apply` waits for the disk.
+/// Batches not in the index yet, keys and values together, from which on `ready` waits for the disk.
 const HELD_MAX_BYTES: usize = 32 << 20;
+/// And from which on `apply` does, for those who did not ask.
+const HELD_HARD_MAX_BYTES: usize = 2 * HELD_MAX_BYTES;
 /// A row that is cleaned away between index and log is looked up again; more often than this is damage.
 const LOOKUPS_MAX: usize = 16;
 
@@ -41,8 +45,11 @@ const LOOKUPS_MAX: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RowsConfig {
-    /// Free space on the disk under which batches are refused.
+    /// Free space on the disk under which new data is refused.
     pub min_free_bytes: u64,
+    /// So much of `min_free_bytes` is for deletes and other upkeep, but at most three quarters; the rest is for cleaning
+    /// the log and for a start.
+    pub reserve_bytes: u64,
     /// Length of a log segment from which on a new one is begun. At most 1 GiB.
     pub segment_bytes: u64,
     /// Garbage in the log that is not worth cleaning, however little else there is.
@@ -55,10 +62,31 @@ impl Default for RowsConfig {
     fn default() -> Self {
         Self {
             min_free_bytes: 256 << 20,
+            reserve_bytes: 192 << 20,
             segment_bytes: 32 << 20,
             waste_bytes: 32 << 20,
             cache_bytes: 8 << 20,
         }
+    }
+}
+
+impl RowsConfig {
+    /// What must be free for a batch.
+    pub fn least_free_bytes(&self, room: Room) -> u64 {
+        match room {
+            Room::New => self.min_free_bytes,
+            Room::Upkeep => self.min_free_bytes - self.reserve_bytes.min(self.min_free_bytes / 4 * 3),
+        }
+    }
+
+    /// What must be free for copies that make room in the end.
+    fn cleaning_free_bytes(&self) -> u64 {
+        self.least_free_bytes(Room::Upkeep) / 2
+    }
+
+    /// What must be free for the index to grow; it cannot be told to try again.
+    fn index_free_bytes(&self) -> u64 {
+        self.least_free_bytes(Room::Upkeep) / 4
     }
 }
 
@@ -67,6 +95,8 @@ impl Default for RowsConfig {
 pub(crate) enum Step {
     Worked,
     Idle,
+    /// There is something to do, once the disk has room.
+    Stalled,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +113,9 @@ struct Table {
     /// Durable rows on their way into the index.
     to_settle: VecDeque<(Position, Vec<Placed>)>,
     state: State,
-    full: bool,
+    taking: Taking,
+    /// A group waits for room on the disk.
+    is_stalled: bool,
 }
 
 /// See the module.
@@ -103,6 +135,8 @@ pub(crate) struct Engine {
     to_settle: Condvar,
     to_clean: Condvar,
     room: Condvar,
+    /// The same for tasks.
+    settled_some: Notify,
     progress: Progress,
 }
 
@@ -191,25 +225,37 @@ impl Engine {
     }
 
     pub(crate) fn apply(&self, batch: Batch) -> Result<Position, RowsError> {
-        let bytes = content_bytes(&batch);
-        if bytes > BATCH_MAX_BYTES {
-            return Err(RowsError::TooLarge {
-                bytes,
-                limit: BATCH_MAX_BYTES,
-            });
-        }
+        self.apply_within(batch, Room::New)
+    }
+
+    pub(crate) fn apply_within(&self, batch: Batch, room: Room) -> Result<Position, RowsError> {
+        check_size(&batch)?;
         let mut table = self.open_table()?;
-        while table.dirty.held_bytes() > HELD_MAX_BYTES {
+        self.check_room(&mut table, room)?;
+        while table.dirty.held_bytes() > HELD_HARD_MAX_BYTES {
             table = self.room.wait(table).unwrap_or_else(PoisonError::into_inner);
             table.check()?;
-        }
-        if table.full && self.is_full(self.config.min_free_bytes)? {
-            return Err(self.full_error());
         }
         let position = table.dirty.apply(batch);
         drop(table);
         self.to_write.notify_one();
         Ok(position)
+    }
+
+    /// Waits until there is memory for more batches, without keeping a thread.
+    pub(crate) async fn ready(&self) -> Result<(), RowsError> {
+        loop {
+            // Made before the look, so that it hears of what changes after it.
+            let settled = self.settled_some.notified();
+            if self.open_table()?.dirty.held_bytes() <= HELD_MAX_BYTES {
+                return Ok(());
+            }
+            settled.await;
+        }
+    }
+
+    pub(crate) fn durable_so_far(&self) -> Position {
+        self.progress.durable_so_far()
     }
 
     /// Waits until everything up to `position` is on disk.
@@ -250,6 +296,7 @@ impl Engine {
         for waiting in [&self.to_write, &self.to_settle, &self.to_clean, &self.room] {
             waiting.notify_all();
         }
+        self.settled_some.notify_waiters();
     }
 
     fn open_table(&self) -> Result<MutexGuard<'_, Table>, RowsError> {
@@ -267,23 +314,6 @@ impl Engine {
             return Err(RowsError::Closed("the node stops".into()));
         };
         read(index).map_err(|error| self.fail(error))
-    }
-
-    fn is_full(&self, reserve: u64) -> Result<bool, RowsError> {
-        let free = self
-            .log
-            .files
-            .free_bytes(&self.folder)
-            .map_err(|error| RowsError::Closed(error.to_string()))?;
-        Ok(free < reserve)
-    }
-
-    fn full_error(&self) -> RowsError {
-        let min_free_bytes = self.config.min_free_bytes;
-        RowsError::Full {
-            folder: self.folder.display().to_string(),
-            min_free_bytes,
-        }
     }
 }
 

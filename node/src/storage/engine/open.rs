@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::clean::Cleaning;
 use super::{Engine, RowsConfig, State, Table, locked};
@@ -17,10 +18,10 @@ use crate::storage::files::{Files, parent, read_file, replace_file};
 use crate::storage::folder::OpenError;
 use crate::storage::index::{Entry, Index, IndexError, IndexHome};
 use crate::storage::log::format::RowRecord;
-use crate::storage::log::recovery::{Recovered, Scan, recover};
+use crate::storage::log::recovery::{Recovered, Scan, cut_torn_tail, recover};
 use crate::storage::log::{Log, Place, Tail};
 use crate::storage::progress::Progress;
-use crate::storage::rows::{Position, RowsError};
+use crate::storage::rows::{Position, RowsError, Taking};
 
 const LOG_FOLDER: &str = "log";
 const CLOSED_FILE: &str = "closed";
@@ -87,19 +88,19 @@ impl Engine {
         let (recovered, index, how) = start.find(closed)?;
         let log = Log::new(files.clone(), log_folder.clone(), recovered.segments.clone());
         let mut tail = Tail::open(&log, &recovered, config.segment_bytes, random).map_err(io)?;
-        tail.append_start(&log).map_err(io)?;
+        tail.append_start(&log).map_err(|error| io(error.into()))?;
         let opened = Opened {
             start_counter: tail.starts,
             commit_counter: tail.next - 1,
             index: how,
         };
-        let full = files.free_bytes(folder).map_err(io)? < config.min_free_bytes;
         let last = Position(opened.commit_counter);
         let table = Table {
             dirty: Dirty::new(last),
             to_settle: VecDeque::new(),
             state: State::Open,
-            full,
+            taking: Taking::Everything,
+            is_stalled: false,
         };
         let engine = Self {
             folder: folder.to_owned(),
@@ -115,8 +116,11 @@ impl Engine {
             to_settle: Condvar::new(),
             to_clean: Condvar::new(),
             room: Condvar::new(),
+            settled_some: Notify::new(),
             progress: Progress::new(last),
         };
+        let free = engine.log.files.free_bytes(folder).map_err(io)?;
+        engine.judge(&mut locked(&engine.table), free);
         Ok((engine, opened))
     }
 
@@ -174,6 +178,7 @@ impl Start<'_> {
                     what,
                 });
             }
+            cut_torn_tail(self.files, self.log_folder, &recovered)?;
             // From here on the index may change, so nobody may find it called closed.
             self.forget_closed().map_err(OpenError::io(self.folder))?;
             match self.home.reopen(Position(closed.last)) {
@@ -205,6 +210,7 @@ impl Start<'_> {
                     .map_err(|error| self.index_error(error))
             },
         )?;
+        cut_torn_tail(self.files, self.log_folder, &recovered)?;
         rebuild.put().map_err(|error| self.index_error(error))?;
         for (segment, live) in &rebuild.live {
             if let Some(segment) = recovered.segments.get(segment) {

@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 
 use crate::env::Random;
-use crate::storage::files::{FileHandle, Files, OpenFor};
+use crate::storage::files::{FileHandle, Files, OpenFor, is_full};
 use crate::storage::rows::{Batch, Position};
 use format::{GROUP_HEADER_BYTES, GroupHeader, GroupKind, RowRecord, SEGMENT_HEADER_BYTES, SegmentHeader};
 
@@ -99,6 +99,33 @@ pub(crate) struct Tail {
     segment_bytes: u64,
     random: Arc<dyn Random>,
     group: Vec<u8>,
+}
+
+/// Why a group was not appended. Nobody was told of it.
+#[derive(Debug)]
+pub(crate) enum AppendError {
+    /// The disk is full. Nothing was synced; the group can be appended again.
+    NoRoom(io::Error),
+    /// What is on disk now is unknown.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for AppendError {
+    fn from(error: io::Error) -> Self {
+        if is_full(&error) {
+            Self::NoRoom(error)
+        } else {
+            Self::Failed(error)
+        }
+    }
+}
+
+impl From<AppendError> for io::Error {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::NoRoom(error) | AppendError::Failed(error) => error,
+        }
+    }
 }
 
 /// What a read from the log found.
@@ -184,14 +211,19 @@ impl Log {
     }
 
     /// Makes a segment with room for `reserve` bytes and adds it to the chain. It is on disk, empty, when this returns.
-    fn add_segment(&self, header: SegmentHeader, reserve: u64) -> io::Result<Arc<Segment>> {
-        let file = self
-            .files
-            .open(&segment_path(&self.folder, header.segment), OpenFor::Create)?;
-        file.write_at(0, &header.encode())?;
-        file.reserve(reserve)?;
-        file.sync_data()?;
-        self.files.sync_folder(&self.folder)?;
+    fn add_segment(&self, header: SegmentHeader, reserve: u64) -> Result<Arc<Segment>, AppendError> {
+        let path = segment_path(&self.folder, header.segment);
+        let file = self.files.open(&path, OpenFor::Create)?;
+        let made = file
+            .write_at(0, &header.encode())
+            .and_then(|()| file.reserve(reserve))
+            .and_then(|()| file.sync_data());
+        if let Err(error) = made {
+            // The next attempt is a new file. If this one cannot be removed, that is the greater trouble.
+            self.files.remove(&path)?;
+            return Err(error.into());
+        }
+        self.files.sync_folder(&self.folder).map_err(AppendError::Failed)?;
         let end = AtomicU64::new(SEGMENT_HEADER_BYTES as u64);
         let segment = Arc::new(Segment {
             header,
@@ -235,7 +267,7 @@ impl Tail {
     }
 
     /// Appends the batches, which continue the log's positions, as one group, and returns when they are on disk.
-    pub(crate) fn append(&mut self, log: &Log, batches: &[(Position, Arc<Batch>)]) -> io::Result<Vec<Placed>> {
+    pub(crate) fn append(&mut self, log: &Log, batches: &[(Position, Arc<Batch>)]) -> Result<Vec<Placed>, AppendError> {
         self.make_room(log)?;
         let start = self.segment.used();
         let mut placed = Vec::new();
@@ -257,7 +289,7 @@ impl Tail {
     }
 
     /// Appends that the store was opened once more.
-    pub(crate) fn append_start(&mut self, log: &Log) -> io::Result<()> {
+    pub(crate) fn append_start(&mut self, log: &Log) -> Result<(), AppendError> {
         self.starts += 1;
         self.make_room(log)?;
         self.group.clear();
@@ -268,7 +300,7 @@ impl Tail {
     }
 
     /// Completes the group in the buffer with its header and makes it durable.
-    fn write_group(&mut self, kind: GroupKind) -> io::Result<()> {
+    fn write_group(&mut self, kind: GroupKind) -> Result<(), AppendError> {
         let payload = &self.group[GROUP_HEADER_BYTES..];
         let payload_bytes = u32::try_from(payload.len()).map_err(io::Error::other)?;
         let header = GroupHeader {
@@ -281,11 +313,13 @@ impl Tail {
         let start = self.segment.used();
         let end = start + self.group.len() as u64;
         if end > self.reserved {
-            self.reserved = end.next_multiple_of(reserve_step(self.segment_bytes));
-            self.segment.file.reserve(self.reserved)?;
+            let reserved = end.next_multiple_of(reserve_step(self.segment_bytes));
+            self.segment.file.reserve(reserved)?;
+            self.reserved = reserved;
         }
         self.segment.file.write_at(start, &self.group)?;
-        self.segment.file.sync_data()?;
+        // A sync that failed says nothing about what is on disk, whatever the reason.
+        self.segment.file.sync_data().map_err(AppendError::Failed)?;
         self.segment.end.store(end, Ordering::Relaxed);
         self.next = header.last() + 1;
         Ok(())
@@ -309,13 +343,14 @@ impl Tail {
     }
 
     /// Goes on to a new segment when the current one is full.
-    fn make_room(&mut self, log: &Log) -> io::Result<()> {
+    fn make_room(&mut self, log: &Log) -> Result<(), AppendError> {
         let end = self.segment.used();
         if end < self.segment_bytes {
             return Ok(());
         }
         // The room that was reserved and not used goes back; should a power cut undo this, zeros remain at the end.
         self.segment.file.truncate(end)?;
+        self.reserved = end;
         let next = self.segment.header.segment + 1;
         let header = fresh_header(next, self.starts, self.next, self.random.as_ref());
         self.segment = log.add_segment(header, reserve_step(self.segment_bytes))?;

@@ -42,7 +42,8 @@ pub(crate) struct Recovered {
 /// Takes the rows of one group: the segment, where in it the payload begins, and the rows.
 pub(crate) type Visit<'a> = dyn FnMut(u64, u64, Vec<RowRecord>) -> Result<(), OpenError> + 'a;
 
-/// Reads the chain in `folder`, cuts off what a power cut left behind, and shows every row read to `visit`.
+/// Reads the chain in `folder` and shows every row read to `visit`. What a power cut left behind the last group is still
+/// there: see [`cut_torn_tail`].
 pub(crate) fn recover(
     files: &dyn Files,
     folder: &Path,
@@ -58,7 +59,8 @@ pub(crate) fn recover(
     let numbers = reader.chain()?;
     for (index, &number) in numbers.iter().enumerate() {
         let is_last = index + 1 == numbers.len();
-        let Some(mut segment) = reader.open(number, is_last)? else {
+        let may_be_torn = is_last && scan == Scan::Everything;
+        let Some(mut segment) = reader.open(number, may_be_torn)? else {
             break;
         };
         let header = segment.header;
@@ -74,14 +76,20 @@ pub(crate) fn recover(
         recovered.starts = header.starts;
         if is_last || scan == Scan::Everything {
             let end = reader.scan(&segment, &mut recovered, visit)?;
-            if is_last {
-                reader.cut_torn_tail(&segment, end)?;
-            }
             segment.end = AtomicU64::new(end);
         }
         recovered.segments.insert(number, Arc::new(segment));
     }
     Ok(recovered)
+}
+
+/// Cuts off what the last, unfinished append left behind, once it is known that the log is the right one.
+pub(crate) fn cut_torn_tail(files: &dyn Files, folder: &Path, recovered: &Recovered) -> Result<(), OpenError> {
+    let reader = Reader { files, folder };
+    match recovered.segments.values().next_back() {
+        Some(last) => reader.cut_torn_tail(last, last.used()),
+        None => Ok(()),
+    }
 }
 
 struct Reader<'a> {
@@ -118,7 +126,7 @@ impl Reader<'_> {
     }
 
     /// Opens a segment, or removes it and answers nothing when it was still being made as the power went.
-    fn open(&self, number: u64, is_last: bool) -> Result<Option<Segment>, OpenError> {
+    fn open(&self, number: u64, may_be_torn: bool) -> Result<Option<Segment>, OpenError> {
         let path = segment_path(self.folder, number);
         let file = self.io(self.files.open(&path, OpenFor::Write))?;
         let head = self.io(file.read_at(0, SEGMENT_HEADER_BYTES))?;
@@ -139,7 +147,7 @@ impl Reader<'_> {
                 known: SEGMENT_FORMAT,
             }),
             // Groups are only written behind a header that is on disk.
-            Err(BadHeader::Torn) if is_last && self.is_zero(file.as_ref(), SEGMENT_HEADER_BYTES as u64)? => {
+            Err(BadHeader::Torn) if may_be_torn && self.is_zero(file.as_ref(), SEGMENT_HEADER_BYTES as u64)? => {
                 self.io(self.files.remove(&path))?;
                 self.io(self.files.sync_folder(self.folder))?;
                 Ok(None)

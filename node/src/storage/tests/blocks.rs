@@ -208,6 +208,20 @@ fn a_rotten_block_is_put_aside_and_can_be_stored_again() {
 }
 
 #[test]
+fn storing_a_rotten_block_again_heals_it() {
+    every_subject(|subject| {
+        for block in [block(1), Block::named(Bytes::new())] {
+            block_on(subject.blocks().put(block.clone())).unwrap();
+            subject.rot(block.name());
+            block_on(subject.blocks().put(block.clone())).unwrap();
+            subject.crash();
+            let found = block_on(subject.blocks().get(block.name()));
+            assert_eq!(found.unwrap().as_ref(), Some(block.data()));
+        }
+    });
+}
+
+#[test]
 fn lists_are_pages_in_order() {
     every_subject(|subject| {
         let mut names: Vec<BlockName> = (0..60).map(|number| block(number).name()).collect();
@@ -277,6 +291,9 @@ fn what_a_crash_left_half_written_is_removed() {
         Some(cut.data()),
         "cut files are replaced"
     );
+    let kept = fs::read_dir(subject.home.path().join("blocks/damaged")).unwrap();
+    let kept: Vec<_> = kept.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    assert_eq!(kept, [b"cut"], "and kept for whoever wants to know why");
 }
 
 fn open_folder(disk: &SimDisk, min_free_bytes: u64) -> BlockFolder {

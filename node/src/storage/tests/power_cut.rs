@@ -12,7 +12,7 @@ use super::{Seeded, apply_to, block_on, put, remove};
 use crate::storage::engine::{Engine, Opened, Step};
 use crate::storage::files::{Files, OpenFor};
 use crate::storage::log::format::{GROUP_HEADER_BYTES, GroupHeader, GroupKind};
-use crate::storage::{Batch, OpenError, Position, RowsConfig, RowsError};
+use crate::storage::{Batch, OpenError, Position, Room, RowsConfig, RowsError, Taking};
 
 type State = BTreeMap<Bytes, Bytes>;
 
@@ -220,6 +220,7 @@ fn a_full_disk_refuses_batches_before_anything_fails_and_keeps_answering() {
     let disk = SimDisk::new();
     let config = RowsConfig {
         min_free_bytes: 20_000,
+        reserve_bytes: 15_000,
         ..small()
     };
     let (engine, _) = open_engine(&disk, config).unwrap();
@@ -245,8 +246,99 @@ fn a_full_disk_refuses_batches_before_anything_fails_and_keeps_answering() {
     );
     assert!(written > 50);
     assert_eq!(engine.get(b"key7").unwrap().value.unwrap(), vec![1; 300]);
+    assert_eq!(engine.taking(), Taking::Upkeep);
     disk.set_capacity(90_000);
+    assert_eq!(engine.taking(), Taking::Everything);
     engine.apply(vec![put("more", "room")]).unwrap();
+}
+
+#[test]
+fn upkeep_goes_on_out_of_the_reserve_and_then_the_cleaner_out_of_the_rest() {
+    let disk = SimDisk::new();
+    let config = RowsConfig {
+        min_free_bytes: 40_000,
+        reserve_bytes: 20_000,
+        ..small()
+    };
+    let (engine, _) = open_engine(&disk, config).unwrap();
+    disk.set_capacity(120_000);
+    let work = || [engine.write_step(), engine.settle_step(), engine.clean_step()].contains(&Step::Worked);
+    let fill = |room: Room, prefix: &str| {
+        for written in 0.. {
+            match engine.apply_within(vec![put(format!("{prefix}{written}"), vec![1; 300])], room) {
+                Ok(_) => drop(work()),
+                Err(RowsError::Full { min_free_bytes, .. }) => return (written, min_free_bytes),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        unreachable!("the numbers do not end")
+    };
+    let (new, limit) = fill(Room::New, "new");
+    assert!(new > 100 && limit == 40_000, "{new}, {limit}");
+    let (upkeep, limit) = fill(Room::Upkeep, "upkeep");
+    assert!(upkeep > 30 && limit == 20_000, "{upkeep}, {limit}");
+    assert_eq!(engine.taking(), Taking::Nothing);
+    // Somebody else makes room for a segment; with that, deletes make all the room there is to have.
+    disk.set_capacity(126_000);
+    assert_eq!(engine.taking(), Taking::Upkeep);
+    for written in 0..new {
+        let deleted = engine.apply_within(vec![remove(format!("new{written}"))], Room::Upkeep);
+        assert!(deleted.is_ok(), "{written}: {deleted:?}");
+        while work() {}
+    }
+    assert_eq!(engine.taking(), Taking::Everything);
+    engine.apply(vec![put("more", "room")]).unwrap();
+}
+
+/// Somebody else takes the last byte in the middle of the work, at every point of it.
+#[test]
+fn a_disk_without_a_byte_left_makes_commits_wait_and_breaks_nothing() {
+    for free in (0..6_000).step_by(97) {
+        let mut run = at_work(free, 40);
+        let in_use: usize = run
+            .disk
+            .files(Path::new("/"))
+            .iter()
+            .map(|file| run.disk.content(file).len())
+            .sum();
+        run.disk.set_capacity(in_use as u64 + free);
+        let mut stalled = false;
+        for _ in 0..40 {
+            if run.engine.taking() == Taking::Nothing {
+                assert!(matches!(run.engine.apply(Batch::new()), Err(RowsError::Full { .. })));
+            } else {
+                run.apply();
+            }
+            stalled |= run.engine.write_step() == Step::Stalled;
+            run.answer();
+        }
+        assert!(stalled, "{free} bytes were enough");
+        assert_eq!(rows(&run.engine), run.state_at(u64::MAX), "reads go on");
+        for loss in LOSSES {
+            let left = run.disk.after_power_cut(run.disk.steps(), loss, free);
+            check(
+                &run,
+                &left,
+                run.disk.marked(run.disk.steps()),
+                &format!("{free} bytes were left, {loss:?}"),
+            );
+        }
+        run.disk.set_capacity(1 << 40);
+        while [
+            run.engine.write_step(),
+            run.engine.settle_step(),
+            run.engine.clean_step(),
+        ]
+        .contains(&Step::Worked)
+        {}
+        run.apply();
+        run.engine.write_step();
+        run.answer();
+        let last = run.applied.last().unwrap().0;
+        assert_eq!(run.disk.marked(run.disk.steps()), last.0, "what had waited is durable");
+        let left = run.disk.after_power_cut(run.disk.steps(), Loss::Everything, free);
+        check(&run, &left, last.0, &format!("{free} bytes were left, and then more"));
+    }
 }
 
 /// A store closed in order, and its rows.

@@ -341,7 +341,11 @@ impl Inner {
     }
 
     fn free(&self) -> u64 {
-        let in_use: usize = self.live.files.iter().map(Vec::len).sum();
+        let in_use = |node: &Node| match node {
+            Node::Folder => 0,
+            Node::File(file) => self.live.files[*file].len(),
+        };
+        let in_use: usize = self.live.names.values().map(in_use).sum();
         self.capacity.saturating_sub(in_use as u64)
     }
 }
@@ -436,14 +440,17 @@ impl FileHandle for SimFile {
         let mut inner = self.disk.inner();
         let offset = usize::try_from(offset).unwrap();
         let grows = (offset + data.len()).saturating_sub(inner.live.files[self.file].len());
-        if grows as u64 > inner.free() {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
+        let lacking = grows.saturating_sub(usize::try_from(inner.free()).unwrap());
+        // What fits is written.
         inner.step(Step::Write {
             file: self.file,
             offset,
-            data: Bytes::copy_from_slice(data),
-        })
+            data: Bytes::copy_from_slice(&data[..data.len() - lacking]),
+        })?;
+        if lacking > 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {

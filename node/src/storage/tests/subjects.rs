@@ -12,7 +12,7 @@ use crate::env::Boxed;
 use crate::storage::engine::{Engine, Step};
 use crate::storage::index::{Entry, Index, IndexError, IndexHome};
 use crate::storage::{
-    Batch, DataFolder, DiskRows, Flush, MemoryDisk, MemoryRows, OpenError, Opened, Position, Rows, RowsConfig,
+    Batch, DataFolder, DiskRows, Flush, MemoryDisk, MemoryRows, OpenError, Opened, Position, Room, Rows, RowsConfig,
     RowsError, Versioned,
 };
 
@@ -87,6 +87,7 @@ pub(super) struct OnDisk {
 pub(super) fn small() -> RowsConfig {
     RowsConfig {
         min_free_bytes: 0,
+        reserve_bytes: 0,
         segment_bytes: 4096,
         waste_bytes: 8192,
         cache_bytes: 1 << 20,
@@ -201,8 +202,16 @@ impl Rows for Engine {
         Self::scan(self, from, to, limit)
     }
 
+    fn ready(&self) -> Boxed<'_, Result<(), RowsError>> {
+        Box::pin(Self::ready(self))
+    }
+
     fn apply(&self, batch: Batch) -> Result<Position, RowsError> {
         Self::apply(self, batch)
+    }
+
+    fn apply_within(&self, batch: Batch, room: Room) -> Result<Position, RowsError> {
+        Self::apply_within(self, batch, room)
     }
 
     fn durable(&self, position: Position) -> Boxed<'_, Result<(), RowsError>> {
