@@ -54,6 +54,15 @@ pub(super) struct StoredPart {
     pub(super) info: PartInfo,
 }
 
+/// What became of a completion that was begun and not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outlived {
+    /// It writes nothing any more, and what it may have written is gone.
+    Void,
+    /// Its object is there.
+    Written,
+}
+
 /// The row of an upload.
 pub(super) fn upload_target(bucket: &BucketInfo, key: &ObjectKey, upload: RowUploadId) -> Target {
     let id = bucket_id(bucket);
@@ -242,7 +251,15 @@ impl ClusterStore {
         let stored = self.stored_upload(bucket, key, id).await?;
         match &stored.row.state {
             UploadState::Open => {}
-            UploadState::Completing(completion) => self.outlive(bucket, key, completion).await?,
+            UploadState::Completing(completion) => match self.outlive(bucket, key, completion).await? {
+                Outlived::Void => {}
+                // Nobody else may ever say so, and the upload would fill its bucket for good.
+                Outlived::Written => {
+                    let state = UploadState::Completed(completion.clone());
+                    self.move_upload(&stored, self.fresh_op(), state).await?;
+                    return Err(StoreError::NoSuchUpload);
+                }
+            },
             UploadState::Completed(_) | UploadState::Aborted => return Err(StoreError::NoSuchUpload),
         }
         match self.move_upload(&stored, self.fresh_op(), UploadState::Aborted).await? {
@@ -258,7 +275,7 @@ impl ClusterStore {
         bucket: &BucketInfo,
         key: &ObjectKey,
         completion: &Completion,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Outlived, StoreError> {
         let skew_us = self.coordinator.limits.clock_skew_max_ms.saturating_mul(1000);
         if self.coordinator.env.clock.wall_us() <= completion.until.saturating_add(skew_us) {
             return Err(StoreError::SlowDown);
@@ -275,8 +292,8 @@ impl ClusterStore {
             .await
             .map_err(write_failed)?
         {
-            Swapped::Refused(Some(current)) if current.op == completion.op => Err(StoreError::NoSuchUpload),
-            Swapped::Refused(_) | Swapped::Written(_) => Ok(()),
+            Swapped::Refused(Some(current)) if current.op == completion.op => Ok(Outlived::Written),
+            Swapped::Refused(_) | Swapped::Written(_) => Ok(Outlived::Void),
         }
     }
 
