@@ -21,3 +21,4 @@ pub use listing::{Listed, Span};
 pub use operations::{ClusterError, Found, Swapped};
 pub use replica::{Replica, ReplicaService};
 pub(crate) use wire::encode;
+pub use wire::{DecodeError, decode};
