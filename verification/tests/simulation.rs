@@ -1,6 +1,6 @@
 //! Whole nodes under seeds: a few runs that must be good, runs that once were not, and bugs that must be noticed.
 
-use trellis_verification::simulation::{Run, Sabotage, Setup, Tally, run};
+use trellis_verification::simulation::{Field, Run, Sabotage, Scale, Setup, Tally, run, shrink};
 
 /// Seeds that are run for every number of nodes.
 const SEEDS: u64 = 12;
@@ -8,11 +8,7 @@ const SEEDS: u64 = 12;
 const SEEDS_TO_NOTICE_MAX: u64 = 40;
 
 fn honest(seed: u64, nodes: usize) -> Run {
-    run(Setup {
-        seed,
-        nodes,
-        sabotage: Sabotage::None,
-    })
+    run(Setup::new(seed, nodes))
 }
 
 fn assert_good(run: &Run) {
@@ -64,7 +60,11 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 fn assert_noticed(sabotage: Sabotage, nodes: usize) {
-    let bad = |seed| !run(Setup { seed, nodes, sabotage }).is_good();
+    let setup = |seed| Setup {
+        sabotage,
+        ..Setup::new(seed, nodes)
+    };
+    let bad = |seed| !run(setup(seed)).is_good();
     assert!((1..=SEEDS_TO_NOTICE_MAX).any(bad), "{sabotage} went unnoticed");
 }
 
@@ -87,4 +87,22 @@ fn rows_that_are_lost_are_noticed() {
 #[test]
 fn rows_as_they_were_before_their_last_change_are_noticed() {
     assert_noticed(Sabotage::OldCopies, 3);
+}
+
+#[test]
+fn a_run_that_goes_wrong_is_made_smaller() {
+    let scale = Scale {
+        clients_max: 4,
+        keys_max: 2,
+        safety_max_s: 4,
+        spared: [Field::Links, Field::Disks].into(),
+    };
+    let setup = Setup {
+        sabotage: Sabotage::LostBatches,
+        scale,
+        ..Setup::new(1, 3)
+    };
+    let smaller = shrink(&setup).expect("a bug like this needs little");
+    assert!(!smaller.is_good() && smaller.setup.scale != setup.scale);
+    assert_eq!(run(smaller.setup.clone()).faults, smaller.faults);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use trellis_verification::clock::Clock;
 use trellis_verification::history::file;
-use trellis_verification::simulation::{Run, Sabotage, Setup, Tally, run};
+use trellis_verification::simulation::{Field, Run, Sabotage, Scale, Setup, Tally, run, shrink};
 
 /// Simulates clusters: many clients, much harm, then peace, in which everything must be well again.
 ///
@@ -38,6 +38,21 @@ struct Arguments {
     /// Goes on after a bad run.
     #[arg(long)]
     keep_going: bool,
+    /// Looks for a smaller run that goes wrong too, after a bad one.
+    #[arg(long)]
+    shrink: bool,
+    /// Clients at most, whatever the seed draws.
+    #[arg(long, default_value_t = Scale::default().clients_max)]
+    clients_max: u32,
+    /// Keys in use at a time, at most.
+    #[arg(long, default_value_t = Scale::default().keys_max, value_parser = at_least_one)]
+    keys_max: usize,
+    /// For how many seconds harm is done, at most.
+    #[arg(long, default_value_t = Scale::default().safety_max_s)]
+    safety_max_s: u64,
+    /// What is left in peace; may be given several times.
+    #[arg(long, value_enum)]
+    spare: Vec<Field>,
     /// Says for every run what was done to the cluster.
     #[arg(long)]
     verbose: bool,
@@ -75,11 +90,11 @@ fn simulate(arguments: &Arguments) -> io::Result<Total> {
             break;
         }
         let setup = setup(arguments, number);
-        match catch_unwind(AssertUnwindSafe(|| run(setup))) {
+        match catch_unwind(AssertUnwindSafe(|| run(setup.clone()))) {
             Ok(run) => total.take(arguments, &run, &mut out)?,
             Err(_) => {
+                writeln!(out, "PANIC, see above\n{}", replay(&setup))?;
                 total.bad.push(setup);
-                writeln!(out, "PANIC, see above\n{}", replay(setup))?;
             }
         }
         total.runs += 1;
@@ -104,11 +119,37 @@ fn setup(arguments: &Arguments, number: u64) -> Setup {
         seed,
         nodes,
         sabotage: arguments.sabotage,
+        scale: Scale {
+            clients_max: arguments.clients_max,
+            keys_max: arguments.keys_max,
+            safety_max_s: arguments.safety_max_s,
+            spared: arguments.spare.iter().copied().collect(),
+        },
     }
 }
 
-fn replay(setup: Setup) -> String {
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("a run needs a key".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("not a number: {error}")),
+    }
+}
+
+fn replay(setup: &Setup) -> String {
     format!("replay: cargo run --release -p trellis-verification --bin simulate -- {setup} --verbose")
+}
+
+/// What went wrong in a run, and how to see it again.
+fn say(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    const FAULTS_SHOWN_MAX: usize = 10;
+    for fault in run.faults.iter().take(FAULTS_SHOWN_MAX) {
+        writeln!(out, "FAULT {fault}")?;
+    }
+    if run.faults.len() > FAULTS_SHOWN_MAX {
+        writeln!(out, "... and {} more", run.faults.len() - FAULTS_SHOWN_MAX)?;
+    }
+    writeln!(out, "{}\n{}", run.shape, replay(&run.setup))
 }
 
 impl Total {
@@ -117,6 +158,7 @@ impl Total {
         self.virtual_time += run.virtual_time;
         self.tally.add_all(&run.tally);
         if arguments.verbose {
+            writeln!(out, "{}", run.shape)?;
             run.harms.iter().try_for_each(|harm| writeln!(out, "{harm}"))?;
             writeln!(
                 out,
@@ -129,13 +171,21 @@ impl Total {
         if run.is_good() {
             return Ok(());
         }
-        self.bad.push(run.setup);
-        run.faults.iter().try_for_each(|fault| writeln!(out, "FAULT {fault}"))?;
-        writeln!(out, "{}", replay(run.setup))?;
+        self.bad.push(run.setup.clone());
+        say(run, out)?;
         if let Some(folder) = &arguments.histories {
             let path = folder.join(format!("seed-{}-nodes-{}.jsonl", run.setup.seed, run.setup.nodes));
             file::write(&path, &run.history)?;
             writeln!(out, "history: {}", path.display())?;
+        }
+        if arguments.shrink {
+            match shrink(&run.setup) {
+                Some(smaller) => {
+                    writeln!(out, "SMALLER, {} operations", smaller.history.len())?;
+                    say(&smaller, out)?;
+                }
+                None => writeln!(out, "no smaller run was found to go wrong")?,
+            }
         }
         Ok(())
     }

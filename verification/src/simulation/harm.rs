@@ -9,6 +9,7 @@ use trellis_node::link::simulated::Faults;
 use trellis_node::storage::Blocks;
 
 use super::World;
+use super::setup::Field;
 use super::shape::{Clocks, Rot};
 
 /// The longest that a node is down.
@@ -32,11 +33,18 @@ const SLOW_JITTER: Duration = Duration::from_millis(400);
 
 /// Does harm until then, and leaves nothing undone but the crashes, the clocks and what rotted.
 pub(crate) async fn go_on(world: World, until: Duration) {
+    let until = |field| {
+        if world.shape.spared.contains(&field) {
+            Duration::ZERO
+        } else {
+            until
+        }
+    };
     tokio::join!(
-        crash_again_and_again(&world, until),
-        spoil_links(&world, until),
-        spoil_disks(&world, until),
-        move_clocks(&world, until),
+        crash_again_and_again(&world, until(Field::Processes)),
+        spoil_links(&world, until(Field::Links)),
+        spoil_disks(&world, until(Field::Disks)),
+        move_clocks(&world, until(Field::Clocks)),
     );
 }
 

@@ -1,7 +1,9 @@
 //! What was asked, told, written and done in a run.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use trellis_node::env::simulated::Simulation;
@@ -11,6 +13,21 @@ use crate::history::{Action, Operation, Outcome};
 
 /// The name of the bucket that nobody deletes.
 pub(crate) const LASTING: &str = "lasting";
+
+/// Something that was done to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Harm {
+    /// When, since the run began.
+    pub at: Duration,
+    /// What.
+    pub what: String,
+}
+
+impl Display for Harm {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>11.6} s  {}", self.at.as_secs_f64(), self.what)
+    }
+}
 
 /// The journal of a run. Clones are the same journal.
 #[derive(Clone)]
@@ -24,7 +41,7 @@ struct Notes {
     last: u64,
     history: Vec<Operation>,
     complaints: Vec<String>,
-    harms: Vec<String>,
+    harms: Vec<Harm>,
     /// The body that goes with each entity tag.
     bodies: BTreeMap<String, Bytes>,
     buckets: BTreeMap<BucketId, BucketInfo>,
@@ -65,9 +82,9 @@ impl Journal {
     }
 
     /// Writes down what was done to the cluster.
-    pub(crate) fn harm(&self, harm: String) {
+    pub(crate) fn harm(&self, what: String) {
         let at = self.simulation.now();
-        self.notes().harms.push(format!("{:>9.3} s  {harm}", at.as_secs_f64()));
+        self.notes().harms.push(Harm { at, what });
     }
 
     /// Remembers which bytes an entity tag stands for.
@@ -110,7 +127,7 @@ impl Journal {
         keys
     }
 
-    pub(crate) fn harms(&self) -> Vec<String> {
+    pub(crate) fn harms(&self) -> Vec<Harm> {
         self.notes().harms.clone()
     }
 

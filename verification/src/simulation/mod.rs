@@ -19,38 +19,31 @@ mod healing;
 mod journal;
 mod sabotage;
 mod session;
+mod setup;
 mod shape;
+mod shrink;
 mod tally;
 mod uploads;
 mod watch;
 
-use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use trellis_node::env::simulated::Simulation;
 
-use crate::history::report::Report;
-use crate::history::{self, Operation};
+use crate::history::report::Shown;
+use crate::history::{self, Operation, Verdict};
 use client::Client;
 use cluster::SimulatedCluster;
 use dice::Dice;
+pub use journal::Harm;
 use journal::Journal;
 pub use sabotage::Sabotage;
+pub use setup::{Field, Scale, Setup};
 use shape::Shape;
+pub use shrink::shrink;
 pub use tally::Tally;
-
-/// Which run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setup {
-    /// What chance decides follows from it.
-    pub seed: u64,
-    /// How many nodes.
-    pub nodes: usize,
-    /// The bug that is put in, if one is.
-    pub sabotage: Sabotage,
-}
 
 /// What came of a run.
 #[derive(Debug)]
@@ -59,12 +52,14 @@ pub struct Run {
     pub setup: Setup,
     /// Equal for equal runs.
     pub digest: u64,
+    /// The sizes and habits that were drawn for it, in words.
+    pub shape: String,
     /// How long it was for those inside.
     pub virtual_time: Duration,
     /// What clients asked and were told.
     pub history: Vec<Operation>,
     /// What was done to the cluster, and when.
-    pub harms: Vec<String>,
+    pub harms: Vec<Harm>,
     /// What is wrong, in words; empty when all is well.
     pub faults: Vec<String>,
     /// How often what happened.
@@ -87,17 +82,14 @@ pub fn run(setup: Setup) -> Run {
 }
 
 async fn scenario(setup: Setup, simulation: Simulation) -> Run {
-    let world = World::begin(setup, &simulation);
+    let world = World::begin(&setup, &simulation);
     healing::begin(&world).await;
     safety_phase(&world, &simulation).await;
     harm::end(&world).await;
     healing::prove(&world).await;
     let (history, mut faults) = world.journal.take();
-    let verdict = history::check(&history);
-    if !verdict.findings.is_empty() {
-        let (verdict, history) = (&verdict, &history[..]);
-        faults.push(Report { verdict, history }.to_string());
-    }
+    let (verdict, harms) = (history::check(&history), world.journal.harms());
+    faults.extend(anomalies(&verdict, &history, &harms));
     world
         .tally
         .add("keys whose history was decided", verdict.keys - verdict.undecided.len());
@@ -107,12 +99,36 @@ async fn scenario(setup: Setup, simulation: Simulation) -> Run {
     Run {
         setup,
         digest: simulation.digest(),
+        shape: format!("{:?}", world.shape),
         virtual_time: simulation.now(),
         history,
-        harms: world.journal.harms(),
+        harms,
         faults,
         tally: world.tally,
     }
+}
+
+/// What the checkers found, each with what was done to the cluster before it.
+fn anomalies(verdict: &Verdict, history: &[Operation], harms: &[Harm]) -> Vec<String> {
+    const SHOWN_MAX: usize = 3;
+    const HARMS_SHOWN_MAX: usize = 12;
+    let shown = verdict.findings.iter().take(SHOWN_MAX).map(|finding| {
+        let shown = Shown { finding, history };
+        let last = shown
+            .operations()
+            .last()
+            .map_or(0, |last| last.answer.unwrap_or(last.call));
+        let until = Duration::from_nanos(last);
+        let before: Vec<&Harm> = harms.iter().filter(|harm| harm.at <= until).collect();
+        let latest = &before[before.len().saturating_sub(HARMS_SHOWN_MAX)..];
+        let lines: String = latest.iter().map(|harm| format!("\n{harm}")).collect();
+        format!("{shown}what was done to the cluster until then:{lines}")
+    });
+    let mut anomalies: Vec<String> = shown.collect();
+    if verdict.findings.len() > SHOWN_MAX {
+        anomalies.push(format!("... and {} more anomalies", verdict.findings.len() - SHOWN_MAX));
+    }
+    anomalies
 }
 
 /// Clients do what they do and harm is done, until the clients have had enough.
@@ -126,11 +142,10 @@ async fn safety_phase(world: &World, simulation: &Simulation) {
 }
 
 impl World {
-    fn begin(setup: Setup, simulation: &Simulation) -> Self {
+    fn begin(setup: &Setup, simulation: &Simulation) -> Self {
         let dice = Dice::new(simulation);
-        let shape = Shape::draw(&dice, setup.nodes);
+        let shape = Shape::draw(&dice, setup);
         let (tally, journal) = (Tally::default(), Journal::new(simulation));
-        journal.harm(format!("{shape:?}"));
         let cluster = SimulatedCluster::new(simulation, &shape, setup.sabotage, &tally);
         World {
             dice,
@@ -146,15 +161,5 @@ impl Run {
     /// Whether nothing is wrong.
     pub fn is_good(&self) -> bool {
         self.faults.is_empty()
-    }
-}
-
-impl Display for Setup {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "--seed {} --nodes {}", self.seed, self.nodes)?;
-        if self.sabotage != Sabotage::None {
-            write!(f, " --sabotage {}", self.sabotage)?;
-        }
-        Ok(())
     }
 }

@@ -1,11 +1,13 @@
 //! What a run is like: drawn first, so that runs differ in more than in their luck.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use trellis_node::cluster::Limits;
 use trellis_spec::register::WriteMode;
 
 use super::dice::Dice;
+use super::setup::{Field, Setup};
 
 /// The longest that flushes take, in runs with fast, ordinary and slow disks.
 const FLUSHES_MAX: [Duration; 3] = [
@@ -35,6 +37,7 @@ pub(crate) struct Shape {
     pub(crate) rot: Rot,
     /// The longest that a flush takes.
     pub(crate) flush: Duration,
+    pub(crate) spared: BTreeSet<Field>,
     pub(crate) limits: Limits,
 }
 
@@ -55,7 +58,8 @@ pub(crate) enum Rot {
 }
 
 impl Shape {
-    pub(crate) fn draw(dice: &Dice, nodes: usize) -> Self {
+    pub(crate) fn draw(dice: &Dice, setup: &Setup) -> Self {
+        let (nodes, scale) = (setup.nodes, &setup.scale);
         let most = u8::try_from(nodes).unwrap_or(u8::MAX);
         let replicas = if most > 3 && dice.percent(50) {
             5.min(most)
@@ -66,9 +70,9 @@ impl Shape {
         Shape {
             nodes,
             replicas,
-            clients: u32::try_from(dice.between(3, 9)).unwrap_or(3),
-            keys: dice.below(6) + 2,
-            safety: Duration::from_secs(dice.between(10, 30)),
+            clients: u32::try_from(dice.between(3, 9)).unwrap_or(3).min(scale.clients_max),
+            keys: (dice.below(6) + 2).min(scale.keys_max),
+            safety: Duration::from_secs(dice.between(10, 30)).min(scale.safety_max()),
             calm: Duration::from_millis(dice.between(300, 3_000)),
             thinking: Duration::from_millis(dice.between(5, 100)),
             clocks: if dice.percent(20) { Clocks::Wild } else { Clocks::Near },
@@ -78,6 +82,7 @@ impl Shape {
                 Rot::None
             },
             flush,
+            spared: scale.spared.clone(),
             limits: limits(dice, flush),
         }
     }
