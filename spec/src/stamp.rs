@@ -57,6 +57,16 @@ impl Issuer {
         }
     }
 
+    /// Whose stamps these are.
+    pub const fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The time of the last stamp that was issued or observed.
+    pub const fn last_us(&self) -> u64 {
+        self.last
+    }
+
     /// Learns of a stamp in a message, so that later ones are above it.
     pub fn observe(&mut self, seen: Stamp) {
         self.last = self.last.max(seen.time);

@@ -99,10 +99,32 @@ impl Coordinator {
         }
     }
 
-    /// A stamp that was never issued, above `above` and above everything that was accepted on this node.
+    /// A stamp that was never issued, above `above`, and where clocks agree above everything that was accepted here.
+    ///
+    /// An issuer whose time ran ahead of the clock by more than replicas accept is replaced by a new incarnation, as a
+    /// restart would: one row with a stamp from a clock that was wrong by hours, or a clock that was set right, must not
+    /// keep this node from writing all others.
     pub(crate) fn stamp(&self, above: Stamp) -> Stamp {
-        let now = self.env.clock.wall_us().max(self.replica.greatest_us());
-        self.issuer().issue(now, above)
+        let now_us = self.env.clock.wall_us();
+        let latest_us = self.latest_us();
+        let mut issuer = self.issuer();
+        if issuer.last_us() >= latest_us && above.time < latest_us {
+            *issuer = Issuer::new(Incarnation(self.env.random_u64()));
+        }
+        issuer.issue(now_us.max(self.replica.greatest_us().min(latest_us)), above)
+    }
+
+    /// Who issues this node's stamps now. An operation must not be tried again under another one, whose stamps may be
+    /// lower than what it left behind.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.issuer().incarnation()
+    }
+
+    /// The latest time of a stamp that says something about the time.
+    fn latest_us(&self) -> u64 {
+        // Half of what replicas accept, so that they still do when this clock is ahead of theirs.
+        let ahead_us = self.limits.clock_skew_max_ms.saturating_mul(1000) / 2;
+        self.env.clock.wall_us().saturating_add(ahead_us)
     }
 
     /// Where a placement lives.
@@ -150,7 +172,7 @@ impl Coordinator {
         let mut early = Vec::new();
         let mut trouble = Trouble::default();
         let mut tries = Tries::new(self.env.clock.monotonic());
-        let mut step = attempt.start(first);
+        let (mut stamp, mut step) = (first, attempt.start(first));
         let outcome = loop {
             match step {
                 Step::Done(outcome) => break outcome,
@@ -161,7 +183,10 @@ impl Coordinator {
                 }
                 Step::Again { above } => {
                     self.pause(&mut tries, contention).await;
-                    step = attempt.again(self.stamp(above));
+                    // Never below what it used before, whatever became of the clock: an earlier value that a minority
+                    // took would come back over what is acknowledged now.
+                    stamp = self.stamp(above.max(stamp));
+                    step = attempt.again(stamp);
                     continue;
                 }
                 Step::Wait => {}

@@ -25,3 +25,4 @@ pub use operations::{ClusterError, Found, Swapped};
 pub use replica::{Replica, ReplicaService};
 pub use standing::{Life, Memory, Standing};
 pub(crate) use wire::encode;
+pub use wire::{DecodeError, decode};

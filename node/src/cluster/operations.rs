@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
+use trellis_spec::quorum::ReplicaSets;
 use trellis_spec::register::{
     Accepted, Change, Conditional, ConditionalOutcome, Content, Decision, Fetch, OpId, Read, ReadOutcome, Write,
     WriteMode, WriteOutcome,
@@ -13,7 +14,7 @@ use trellis_spec::register::{
 use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
 
-use super::coordinator::{Contention, Coordinator, Ended, Target};
+use super::coordinator::{Contention, Coordinator, Ended, Place, Target};
 use super::standing::Standing;
 
 /// Why an operation on rows did not come to its end.
@@ -72,7 +73,19 @@ impl Found {
 impl Coordinator {
     /// A linearizable read.
     pub async fn read(&self, target: &Target, fetch: Fetch) -> Result<Found, ClusterError> {
-        let place = self.place(&target.address.placement);
+        self.read_at(self.place(&target.address.placement), target, fetch).await
+    }
+
+    /// A read that waits for every replica, and brings the newest value that any of them holds to all.
+    pub async fn read_from_all(&self, target: &Target) -> Result<Found, ClusterError> {
+        let mut place = self.place(&target.address.placement);
+        let alone = place.sets.members().into_iter().map(|node| vec![node]);
+        // One set for each: a quorum is a majority of every set.
+        place.sets = ReplicaSets::new(alone.collect());
+        self.read_at(place, target, Fetch::Head).await
+    }
+
+    async fn read_at(&self, place: Place, target: &Target, fetch: Fetch) -> Result<Found, ClusterError> {
         let mut attempt: Read<Row, Sound> = Read::new(place.sets.clone(), fetch);
         let ended = self
             .run(target, &place, &mut attempt, Stamp::ZERO, Contention::Expected)

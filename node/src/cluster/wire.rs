@@ -12,7 +12,7 @@ const VERSION: u8 = 1;
 
 /// Bytes that are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DecodeError {
+pub enum DecodeError {
     /// Nothing at all.
     #[error("an empty record")]
     Empty,
@@ -30,8 +30,8 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     encoded.into()
 }
 
-/// The value that `bytes` encode.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+/// The value that `bytes` encode. Public for those who watch what travels between nodes.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     match bytes.split_first() {
         None => Err(DecodeError::Empty),
         Some((&VERSION, encoded)) => postcard::from_bytes(encoded).map_err(DecodeError::Damaged),

@@ -91,7 +91,9 @@ pub struct MemoryBlocks {
 impl MemoryBlocks {
     /// Opens what is on the disk. A write takes up to twice `write_time`.
     pub fn open(disk: &MemoryBlockDisk, env: Env, write_time: Duration) -> Self {
-        disk.contents().closed = false;
+        let mut contents = disk.contents();
+        (contents.closed, contents.next_write_fails) = (false, false);
+        drop(contents);
         Self {
             disk: disk.clone(),
             env,

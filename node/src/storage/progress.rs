@@ -1,16 +1,22 @@
 //! How those who wait for the disk are told.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::rows::{Position, RowsError};
 
 /// How far the log is durable, and whether it ends there.
+///
+/// Those who wait are woken in the order in which they came. A watch channel would wake them in an order of its own chance,
+/// which no seed reaches.
 #[derive(Debug)]
-pub(super) struct Progress(watch::Sender<Now>);
+pub(super) struct Progress {
+    now: Mutex<Now>,
+    moved: Notify,
+}
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Now {
     durable: Position,
     closed: Option<Arc<str>>,
@@ -18,34 +24,56 @@ struct Now {
 
 impl Progress {
     pub(super) fn new(durable: Position) -> Self {
-        Self(watch::Sender::new(Now { durable, closed: None }))
+        Self {
+            now: Mutex::new(Now { durable, closed: None }),
+            moved: Notify::new(),
+        }
     }
 
     /// Everything up to `position` is on disk.
     pub(super) fn durable(&self, position: Position) {
-        self.0.send_modify(|now| now.durable = now.durable.max(position));
+        self.change(|now| now.durable = now.durable.max(position));
     }
 
     /// How far that is.
     pub(super) fn durable_so_far(&self) -> Position {
-        self.0.borrow().durable
+        self.look(|now| now.durable)
     }
 
     /// Nothing more will be, because of this.
     pub(super) fn closed(&self, why: Arc<str>) {
-        self.0.send_modify(|now| now.closed = Some(why));
+        self.change(|now| now.closed = Some(why));
     }
 
     /// Waits until everything up to `position` is on disk, or never will be.
     pub(super) async fn wait(&self, position: Position) -> Result<(), RowsError> {
-        let mut now = self.0.subscribe();
-        let done = now
-            .wait_for(|now| now.durable >= position || now.closed.is_some())
-            .await;
-        let now = done.map_err(|_| RowsError::Closed("the store is gone".into()))?;
-        match &now.closed {
-            Some(why) if now.durable < position => Err(RowsError::Closed(why.to_string())),
-            Some(_) | None => Ok(()),
+        loop {
+            // Before the look at what is, so that no change between the two is missed.
+            let moved = self.moved.notified();
+            if let Some(told) = self.look(|now| now.tell(position)) {
+                return told;
+            }
+            moved.await;
         }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Now)) {
+        self.look(change);
+        self.moved.notify_waiters();
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&mut Now) -> T) -> T {
+        look(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Now {
+    /// What to tell somebody who waits for `position`, if there is anything to tell yet.
+    fn tell(&self, position: Position) -> Option<Result<(), RowsError>> {
+        if self.durable >= position {
+            return Some(Ok(()));
+        }
+        let why = self.closed.as_ref()?;
+        Some(Err(RowsError::Closed(why.to_string())))
     }
 }

@@ -1,5 +1,6 @@
 //! Deleting a bucket: carries out the steps of `trellis_spec::gate::Deletion`.
 
+use futures_util::future::join_all;
 use trellis_s3api::bucket::BucketInfo;
 use trellis_s3api::error::StoreError;
 use trellis_spec::gate::{Deletion, DeletionOutcome, DeletionStep, Emptiness, Fate, GateState, Held, Swapped};
@@ -13,22 +14,34 @@ use trellis_spec::stamp::Stamp;
 use super::buckets::control;
 use super::commit::bucket_id;
 use super::{ClusterStore, read_failed, write_failed};
-use crate::cluster::{ClusterError, Span};
+use crate::cluster::{ClusterError, Span, Target};
+
+/// Rows that one deletion settles because they stood in its way.
+const BROUGHT_TO_LIGHT_MAX: usize = 8;
 
 impl ClusterStore {
     /// Deletes an empty bucket.
     pub(super) async fn remove_bucket(&self, bucket: &BucketInfo) -> Result<(), StoreError> {
         let id = bucket_id(bucket);
         let me = self.fresh_op();
-        let mut deletion = Deletion::default();
+        let (mut deletion, mut doubtful) = (Deletion::default(), Vec::new());
         loop {
             deletion = match deletion.step() {
                 DeletionStep::Claim => deletion.on_swapped(self.claim_bucket(id, me).await?),
                 DeletionStep::SetGate(state) => deletion.on_gate(self.hold_gate(id, state).await?),
-                DeletionStep::List(ballot) => deletion.on_listed(self.emptiness(id, ballot).await?),
+                DeletionStep::List(ballot) => match self.in_the_way(id, ballot).await? {
+                    Some(rows) => {
+                        doubtful = rows;
+                        deletion.on_listed(Emptiness::Live)
+                    }
+                    None => deletion.on_listed(Emptiness::Empty),
+                },
                 DeletionStep::Decide(fate) => deletion.on_swapped(self.decide_bucket(id, me, fate).await?),
                 DeletionStep::Done(DeletionOutcome::Deleted) => break,
-                DeletionStep::Done(DeletionOutcome::NotEmpty) => return Err(StoreError::BucketNotEmpty),
+                DeletionStep::Done(DeletionOutcome::NotEmpty) => {
+                    self.bring_to_light(id, doubtful).await;
+                    return Err(StoreError::BucketNotEmpty);
+                }
                 DeletionStep::Done(DeletionOutcome::Overtaken) => return Err(StoreError::SlowDown),
             };
         }
@@ -76,17 +89,24 @@ impl ClusterStore {
         }
     }
 
-    /// Looks for one live object or open upload, as replicas see it whose gate this deletion closed.
-    async fn emptiness(&self, id: BucketId, ballot: Stamp) -> Result<Emptiness, StoreError> {
+    /// Looks for live objects and open uploads, as replicas see them whose gate this deletion closed. If there are any,
+    /// gives those of them that are not on a majority.
+    async fn in_the_way(&self, id: BucketId, ballot: Stamp) -> Result<Option<Vec<RowKey>>, StoreError> {
         for start in [id.objects_from(b""), id.uploads_from(b"", None)] {
-            if self.range_emptiness(id, start, ballot).await? == Emptiness::Live {
-                return Ok(Emptiness::Live);
+            let found = self.in_the_way_from(id, start, ballot).await?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
-        Ok(Emptiness::Empty)
+        Ok(None)
     }
 
-    async fn range_emptiness(&self, id: BucketId, start: RowKey, ballot: Stamp) -> Result<Emptiness, StoreError> {
+    async fn in_the_way_from(
+        &self,
+        id: BucketId,
+        start: RowKey,
+        ballot: Stamp,
+    ) -> Result<Option<Vec<RowKey>>, StoreError> {
         let placement = Placement::Index(id, 0);
         let to = successor(&start).expect("a table's letter is below 0xff");
         let mut from = start;
@@ -104,14 +124,29 @@ impl ClusterStore {
                 .list_as_it_is(&span, Counted::GateClosedUnder(ballot))
                 .await;
             let page = listed.map_err(read_failed)?.page;
-            if page.live().any(|(_, row)| fills_a_bucket(row)) {
-                return Ok(Emptiness::Live);
+            let mut filling = page.live().filter(|(_, row)| fills_a_bucket(row)).peekable();
+            if filling.peek().is_some() {
+                let doubtful = filling.filter(|(key, _)| page.suspects.contains(key));
+                return Ok(Some(doubtful.map(|(key, _)| key.clone()).collect()));
             }
-            match page.bound {
-                Some(bound) => from = bound,
-                None => return Ok(Emptiness::Empty),
+            match &page.bound {
+                Some(bound) => from = bound.clone(),
+                None => return Ok(None),
             }
         }
+    }
+
+    /// Settles what stood in the way on few replicas, now that the bucket is in use again. It may be what is left of a
+    /// write that nobody acknowledged, on a replica that is never among the first to answer a listing through this
+    /// node: then the bucket would not be empty, and not show what is in it either.
+    async fn bring_to_light(&self, id: BucketId, doubtful: Vec<RowKey>) {
+        let reads = doubtful.into_iter().take(BROUGHT_TO_LIGHT_MAX).map(|key| async move {
+            let (placement, gate) = (Placement::Index(id, 0), Some(Address::gate(id, 0).key));
+            let address = Address { placement, key };
+            // What cannot be settled now stands in the way of the next deletion too.
+            let _ = self.coordinator.read_from_all(&Target { address, gate }).await;
+        });
+        join_all(reads).await;
     }
 
     /// The name goes last; what fails here is made up for by whoever creates a bucket of that name.

@@ -60,6 +60,7 @@ impl ClusterStore {
     /// Writes an object's row. What a closed gate refuses is tried again when the bucket turns out to be in use.
     pub(super) async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
         const TRIES_AT_A_GATE: usize = 3;
+        let incarnation = self.coordinator.incarnation();
         for _ in 0..TRIES_AT_A_GATE {
             let tried = if commit.condition.is_none() {
                 self.write(&commit).await
@@ -73,6 +74,9 @@ impl ClusterStore {
                     // A conditional write that may have proposed is not judged anew.
                     BehindGate::Open if !commit.condition.is_none() => return Err(StoreError::ConditionalConflict),
                     BehindGate::Open if self.coordinator.limits.unconditional_writes == WriteMode::Strict => {
+                        return Err(StoreError::OutcomeUnknown);
+                    }
+                    BehindGate::Open if self.coordinator.incarnation() != incarnation => {
                         return Err(StoreError::OutcomeUnknown);
                     }
                     BehindGate::Open => {}

@@ -30,7 +30,7 @@ use super::buckets::control;
 use super::commit::{BehindGate, Commit, Committed, object_target};
 use super::ids::upload_id;
 use super::object::parts_in;
-use super::upload::{StoredPart, StoredUpload, upload_info, upload_target};
+use super::upload::{Outlived, StoredPart, StoredUpload, newest, upload_info, upload_target};
 use super::{ClusterStore, attributes, read_failed, write_failed};
 use crate::cluster::{ClusterError, Swapped, encode};
 
@@ -184,7 +184,7 @@ impl ClusterStore {
         let (page_bytes, pages) = in_pages(parts.map(part_ref).collect(), &assembly);
         let manifest = self.fresh_version();
         let body = Body::Paged(PageRef { manifest, page_bytes });
-        let (stamp, until) = self.claim_stamp();
+        let (stamp, until) = self.claim_stamp(Stamp::ZERO);
         let completion = Completion {
             op: self.fresh_op(),
             asked: fingerprint(asked),
@@ -208,11 +208,12 @@ impl ClusterStore {
         begun: Completion,
     ) -> Result<Plan, StoreError> {
         if !self.has_pages(&begun.object).await? {
-            self.outlive(bucket, key, &begun).await?;
-            self.move_upload(&upload, self.fresh_op(), UploadState::Open).await?;
+            if self.outlive(bucket, key, &begun).await? == Outlived::Void {
+                self.move_upload(&upload, self.fresh_op(), UploadState::Open).await?;
+            }
             return Err(StoreError::SlowDown);
         }
-        let (stamp, until) = self.claim_stamp();
+        let (stamp, until) = self.claim_stamp(begun.stamp);
         let completion = Completion { stamp, until, ..begun };
         let pages = Vec::new();
         Ok(Plan {
@@ -233,10 +234,11 @@ impl ClusterStore {
         Ok(found.iter().all(|page| page.live().is_some()))
     }
 
-    /// The stamp of a claim, which no other try has, and the time until which it counts.
-    fn claim_stamp(&self) -> (Stamp, u64) {
+    /// The stamp of a claim, which no other try has, and the time until which it counts. It is above those of all earlier
+    /// tries, by whomever: what a minority took of them must not come back over what this one writes.
+    fn claim_stamp(&self, above: Stamp) -> (Stamp, u64) {
         let valid_us = self.coordinator.limits.completion_valid_ms.saturating_mul(1000);
-        let stamp = self.coordinator.stamp(Stamp::ZERO);
+        let stamp = self.coordinator.stamp(above);
         (stamp, stamp.time.saturating_add(valid_us))
     }
 
@@ -311,7 +313,7 @@ impl ClusterStore {
 
     /// Renews a claim that is still this try's, with a later stamp.
     async fn claim_again(&self, mut plan: Plan) -> Result<Plan, StoreError> {
-        (plan.completion.stamp, plan.completion.until) = self.claim_stamp();
+        (plan.completion.stamp, plan.completion.until) = self.claim_stamp(plan.completion.stamp);
         let (op, state) = (self.fresh_op(), UploadState::Completing(plan.completion.clone()));
         let moved = self.move_upload(&plan.upload, op, state.clone()).await?;
         plan.upload.op = moved.ok_or(StoreError::SlowDown)?;
@@ -385,13 +387,12 @@ impl ClusterStore {
     }
 }
 
-/// Of the parts with a number that the client names, the newest.
+/// The parts with the numbers that the client names.
 fn choose<'a>(stored: &'a Parts, asked: &Asked) -> BTreeMap<u16, &'a StoredPart> {
-    let choose = |named: &trellis_s3api::multipart::NamedPart| {
-        let versions = stored.get(&named.number)?;
-        Some((named.number, versions.iter().max_by_key(|part| part.ballot)?))
-    };
-    asked.parts.iter().filter_map(choose).collect()
+    let numbers = asked.parts.iter().map(|named| named.number);
+    numbers
+        .filter_map(|number| Some((number, newest(stored.get(&number)?)?)))
+        .collect()
 }
 
 fn part_ref(part: &StoredPart) -> PartRef {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::try_join;
 use trellis_s3api::body::Body as Incoming;
 use trellis_s3api::bucket::BucketInfo;
 use trellis_s3api::error::StoreError;
@@ -15,7 +16,6 @@ use trellis_spec::row::{
     Address, Completion, Guard, Part, Placement, Row, RowKey, Swap, Upload, UploadId as RowUploadId, UploadState,
     successor,
 };
-use trellis_spec::stamp::Stamp;
 
 use super::buckets::control;
 use super::commit::{BehindGate, SHARDS, bucket_id, object_target};
@@ -50,8 +50,17 @@ impl StoredUpload {
 pub(super) struct StoredPart {
     pub(super) address: Address,
     pub(super) op: OpId,
-    pub(super) ballot: Stamp,
+    turn: u32,
     pub(super) info: PartInfo,
+}
+
+/// What became of a completion that was begun and not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outlived {
+    /// It writes nothing any more, and what it may have written is gone.
+    Void,
+    /// Its object is there.
+    Written,
 }
 
 /// The row of an upload.
@@ -125,7 +134,12 @@ impl ClusterStore {
         mut body: Incoming,
     ) -> Result<PartInfo, StoreError> {
         let id = upload_id(&part.upload).ok_or(StoreError::NoSuchUpload)?;
-        let upload = self.stored_upload(bucket, &part.key, id).await?;
+        let (from, to) = (
+            Address::parts_from(id, part.number),
+            Address::parts_from(id, part.number + 1),
+        );
+        let earlier = self.parts_between(id, from, to, usize::MAX);
+        let (upload, (earlier, _)) = try_join(self.stored_upload(bucket, &part.key, id), earlier).await?;
         if upload.row.state != UploadState::Open {
             return Err(StoreError::NoSuchUpload);
         }
@@ -141,6 +155,12 @@ impl ClusterStore {
         let row = Part {
             number: part.number,
             version: owner.version,
+            turn: earlier
+                .values()
+                .filter_map(newest)
+                .map(|part| part.turn.saturating_add(1))
+                .max()
+                .unwrap_or_default(),
             modified_ms: info.modified.ms(),
             size: digests.size,
             etag: info.etag.as_str().to_owned(),
@@ -163,9 +183,19 @@ impl ClusterStore {
         after: u16,
         limit: usize,
     ) -> Result<(BTreeMap<u16, Vec<StoredPart>>, Rest), StoreError> {
-        let placement = Placement::Upload(upload);
         let to = successor(&Address::parts_from(upload, 0)).expect("a table's letter is below 0xff");
-        let mut from = Address::parts_from(upload, after.saturating_add(1));
+        let from = Address::parts_from(upload, after.saturating_add(1));
+        self.parts_between(upload, from, to, limit).await
+    }
+
+    async fn parts_between(
+        &self,
+        upload: RowUploadId,
+        mut from: RowKey,
+        to: RowKey,
+        limit: usize,
+    ) -> Result<(BTreeMap<u16, Vec<StoredPart>>, Rest), StoreError> {
+        let placement = Placement::Upload(upload);
         let mut parts: BTreeMap<u16, Vec<StoredPart>> = BTreeMap::new();
         loop {
             let rows = self.coordinator.limits.scan_max_rows;
@@ -183,12 +213,11 @@ impl ClusterStore {
                 .map_err(read_failed)?
                 .page;
             for (key, accepted) in page.rows {
-                let (op, ballot) = (accepted.op, accepted.ballot);
                 if let Content::Value(Row::Part(row)) = accepted.content {
                     parts
                         .entry(row.number)
                         .or_default()
-                        .push(stored_part(placement, key, op, ballot, row));
+                        .push(stored_part(placement, key, accepted.op, row));
                 }
             }
             match page.bound {
@@ -217,12 +246,11 @@ impl ClusterStore {
         }
         let (parts, rest) = self.stored_parts(stored.id, after, limit).await?;
         let rest = if parts.len() > limit { Rest::More } else { rest };
-        let newest = |versions: Vec<StoredPart>| versions.into_iter().max_by_key(|part| part.ballot);
         let parts = parts
-            .into_values()
+            .values()
             .take(limit)
             .filter_map(newest)
-            .map(|part| part.info)
+            .map(|part| part.info.clone())
             .collect();
         Ok(PartPage {
             upload: upload_info(key, &stored),
@@ -242,7 +270,15 @@ impl ClusterStore {
         let stored = self.stored_upload(bucket, key, id).await?;
         match &stored.row.state {
             UploadState::Open => {}
-            UploadState::Completing(completion) => self.outlive(bucket, key, completion).await?,
+            UploadState::Completing(completion) => match self.outlive(bucket, key, completion).await? {
+                Outlived::Void => {}
+                // Nobody else may ever say so, and the upload would fill its bucket for good.
+                Outlived::Written => {
+                    let state = UploadState::Completed(completion.clone());
+                    self.move_upload(&stored, self.fresh_op(), state).await?;
+                    return Err(StoreError::NoSuchUpload);
+                }
+            },
             UploadState::Completed(_) | UploadState::Aborted => return Err(StoreError::NoSuchUpload),
         }
         match self.move_upload(&stored, self.fresh_op(), UploadState::Aborted).await? {
@@ -258,7 +294,7 @@ impl ClusterStore {
         bucket: &BucketInfo,
         key: &ObjectKey,
         completion: &Completion,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Outlived, StoreError> {
         let skew_us = self.coordinator.limits.clock_skew_max_ms.saturating_mul(1000);
         if self.coordinator.env.clock.wall_us() <= completion.until.saturating_add(skew_us) {
             return Err(StoreError::SlowDown);
@@ -275,8 +311,8 @@ impl ClusterStore {
             .await
             .map_err(write_failed)?
         {
-            Swapped::Refused(Some(current)) if current.op == completion.op => Err(StoreError::NoSuchUpload),
-            Swapped::Refused(_) | Swapped::Written(_) => Ok(()),
+            Swapped::Refused(Some(current)) if current.op == completion.op => Ok(Outlived::Written),
+            Swapped::Refused(_) | Swapped::Written(_) => Ok(Outlived::Void),
         }
     }
 
@@ -306,7 +342,12 @@ pub(super) fn upload_info(key: &ObjectKey, upload: &StoredUpload) -> UploadInfo 
     }
 }
 
-fn stored_part(placement: Placement, key: RowKey, op: OpId, ballot: Stamp, row: Part) -> StoredPart {
+/// The part that counts of those stored under one number. Of two that were stored at the same time, either may.
+pub(super) fn newest(versions: &Vec<StoredPart>) -> Option<&StoredPart> {
+    versions.iter().max_by_key(|part| (part.turn, part.op))
+}
+
+fn stored_part(placement: Placement, key: RowKey, op: OpId, row: Part) -> StoredPart {
     let info = PartInfo {
         number: row.number,
         size: row.size,
@@ -317,7 +358,7 @@ fn stored_part(placement: Placement, key: RowKey, op: OpId, ballot: Stamp, row: 
     StoredPart {
         address: Address { placement, key },
         op,
-        ballot,
+        turn: row.turn,
         info,
     }
 }

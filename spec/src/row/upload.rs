@@ -62,6 +62,9 @@ pub struct Part {
     pub number: u16,
     /// Which write made it.
     pub version: VersionId,
+    /// Greater than that of every part of this number that was acknowledged before this one's bytes came. The greatest
+    /// counts; ballots of different rows tell no order, for clocks differ.
+    pub turn: u32,
     /// Milliseconds since the Unix epoch.
     pub modified_ms: u64,
     /// Bytes.

@@ -29,7 +29,14 @@ impl Display for Report<'_> {
             undecided,
         } = self.verdict;
         for finding in findings.iter().take(FINDINGS_SHOWN_MAX) {
-            self.write_finding(f, finding)?;
+            write!(
+                f,
+                "{}",
+                Shown {
+                    finding,
+                    history: self.history
+                }
+            )?;
         }
         if findings.len() > FINDINGS_SHOWN_MAX {
             writeln!(f, "... and {} more", findings.len() - FINDINGS_SHOWN_MAX)?;
@@ -53,26 +60,38 @@ impl Display for Report<'_> {
     }
 }
 
-impl Report<'_> {
-    fn write_finding(&self, f: &mut Formatter<'_>, finding: &Finding) -> fmt::Result {
-        writeln!(
-            f,
-            "key {:?}: {:?}: {}",
-            finding.key,
-            finding.kind,
-            finding.kind.sentence()
-        )?;
-        let mut operations: Vec<&Operation> = finding.operations.iter().map(|&index| &self.history[index]).collect();
-        operations.sort_by_key(|operation| operation.call);
-        operations.dedup();
+/// One finding with the operations that show it.
+pub struct Shown<'a> {
+    /// What the checkers found.
+    pub finding: &'a Finding,
+    /// Where they found it.
+    pub history: &'a [Operation],
+}
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Finding { key, kind, .. } = self.finding;
+        writeln!(f, "key {key:?}: {kind:?}: {}", kind.sentence())?;
+        let operations = self.operations();
         let left_out = operations.len().saturating_sub(OPERATIONS_SHOWN_MAX);
         if left_out > 0 {
             writeln!(f, "  ... {left_out} earlier ones")?;
         }
         for operation in &operations[left_out..] {
-            writeln!(f, "  {}", line(operation, &finding.key))?;
+            writeln!(f, "  {}", line(operation, key))?;
         }
         Ok(())
+    }
+}
+
+impl Shown<'_> {
+    /// The operations that cannot all be true, in order of time.
+    pub fn operations(&self) -> Vec<&Operation> {
+        let indices = self.finding.operations.iter();
+        let mut operations: Vec<&Operation> = indices.map(|&index| &self.history[index]).collect();
+        operations.sort_by_key(|operation| operation.call);
+        operations.dedup();
+        operations
     }
 }
 

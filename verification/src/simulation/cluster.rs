@@ -1,0 +1,246 @@
+//! Nodes that crash and come back, on disks that do not.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use trellis_node::cluster::{Coordinator, Limits, Replica, ReplicaService};
+use trellis_node::env::simulated::{SimulatedNode, Simulation};
+use trellis_node::link::PeerId;
+use trellis_node::link::simulated::{Faults, SimulatedNetwork};
+use trellis_node::storage::{Flush, MemoryBlockDisk, MemoryBlocks, MemoryDisk, MemoryRows, Rows};
+use trellis_node::store::{ClusterStore, SecretWrapping};
+use trellis_s3api::error::StoreError;
+use trellis_spec::layout::{Knowledge, Layout, Member, initial};
+use trellis_spec::peer::Peer;
+
+use super::sabotage::Sabotage;
+use super::shape::Shape;
+use super::tally::Tally;
+use super::watch::Watched;
+
+/// Names that events of nodes are recorded under.
+const NAMES: [&str; 7] = ["one", "two", "three", "four", "five", "six", "seven"];
+/// Partitions of the cluster.
+const PARTITIONS: u32 = 16;
+/// The shortest time that a flush takes.
+const FLUSH_MIN: Duration = Duration::from_micros(100);
+/// How long storing a block takes at least.
+const BLOCK_WRITE_TIME: Duration = Duration::from_millis(2);
+
+/// The nodes of a run.
+pub(crate) struct SimulatedCluster {
+    simulation: Simulation,
+    network: SimulatedNetwork,
+    layout: Layout,
+    limits: Limits,
+    flush_max: Duration,
+    sabotage: Sabotage,
+    tally: Tally,
+    sites: Vec<Site>,
+    /// Its clock is right.
+    reference: SimulatedNode,
+}
+
+/// One node and what outlives it.
+struct Site {
+    member: Member,
+    rows: MemoryDisk,
+    blocks: MemoryBlockDisk,
+    life: Mutex<Life>,
+}
+
+#[derive(Clone)]
+struct Life {
+    node: SimulatedNode,
+    store: Option<ClusterStore>,
+    /// The blocks that somebody who does harm may look at.
+    held: Option<Arc<MemoryBlocks>>,
+}
+
+/// What a client hears.
+pub(crate) enum Told<T> {
+    /// The store's answer.
+    Answer(Result<T, StoreError>),
+    /// Nothing, for the node was down before it was asked.
+    NotSent,
+    /// Nothing, for the node crashed.
+    Crashed,
+    /// Nothing, for the client lost its patience and hung up.
+    HungUp,
+}
+
+impl SimulatedCluster {
+    /// A cluster whose nodes are up.
+    pub(crate) fn new(simulation: &Simulation, shape: &Shape, sabotage: Sabotage, tally: &Tally) -> Self {
+        let members: Vec<Member> = (1..=shape.nodes).map(member).collect();
+        let layout = initial(members.clone(), shape.replicas, PARTITIONS).expect("a few nodes in as many zones");
+        let sites = members
+            .into_iter()
+            .zip(NAMES)
+            .map(|(member, name)| Site::new(member, simulation.node(name)));
+        let cluster = SimulatedCluster {
+            simulation: simulation.clone(),
+            network: SimulatedNetwork::new(simulation, Faults::none()),
+            layout,
+            limits: shape.limits.clone(),
+            flush_max: shape.flush,
+            sabotage,
+            tally: tally.clone(),
+            sites: sites.collect(),
+            reference: simulation.node("reference"),
+        };
+        (0..shape.nodes).for_each(|at| cluster.start(at, 0));
+        cluster
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sites.len()
+    }
+
+    pub(crate) fn network(&self) -> &SimulatedNetwork {
+        &self.network
+    }
+
+    pub(crate) fn peer(&self, at: usize) -> PeerId {
+        PeerId(self.sites[at].member.key)
+    }
+
+    pub(crate) fn is_up(&self, at: usize) -> bool {
+        self.sites[at].life().node.is_up()
+    }
+
+    pub(crate) fn node(&self, at: usize) -> SimulatedNode {
+        self.sites[at].life().node.clone()
+    }
+
+    pub(crate) fn rows(&self, at: usize) -> &MemoryDisk {
+        &self.sites[at].rows
+    }
+
+    pub(crate) fn block_disk(&self, at: usize) -> &MemoryBlockDisk {
+        &self.sites[at].blocks
+    }
+
+    pub(crate) fn blocks(&self, at: usize) -> Option<Arc<MemoryBlocks>> {
+        self.sites[at].life().held.clone()
+    }
+
+    /// From now on the clock of a node is off by `off_us`, and goes wrong by `drift_ppm`.
+    pub(crate) fn set_clock(&self, at: usize, off_us: i64, drift_ppm: i64) {
+        let node = self.node(at);
+        let is_off = node.env().clock.wall_us().cast_signed() - self.reference.env().clock.wall_us().cast_signed();
+        node.jump_clock(off_us - is_off);
+        node.set_clock_drift(drift_ppm);
+    }
+
+    /// The next life of a node. Of what was not durable, the oldest `survivors` batches happen to be on the disk.
+    pub(crate) fn start(&self, at: usize, survivors: usize) {
+        let site = &self.sites[at];
+        let node = site.node_restarted();
+        site.rows.crash(survivors);
+        let env = node.env();
+        let flush = Flush::After {
+            least: FLUSH_MIN,
+            most: FLUSH_MIN + self.simulation.draw_duration(self.flush_max),
+        };
+        let (rows, _) = MemoryRows::open(&site.rows, env.clone(), flush).expect("nobody damages this disk");
+        let rows: Arc<dyn Rows> = self.sabotage.between(Arc::new(rows), &env);
+        let blocks = Arc::new(MemoryBlocks::open(&site.blocks, env.clone(), BLOCK_WRITE_TIME));
+        let peer = Peer {
+            me: site.member.id,
+            knowledge: Knowledge::of(self.layout.clone()),
+        };
+        let replica = Replica::new(env.clone(), peer, rows, blocks.clone(), self.limits.clone());
+        let replica = Arc::new(replica);
+        let service = ReplicaService::new(replica.clone());
+        let service = Arc::new(Watched {
+            service,
+            tally: self.tally.clone(),
+        });
+        let network = self.network.attach(&node, self.peer(at), service);
+        let coordinator = Coordinator::new(env, self.limits.clone(), replica, network);
+        let store = ClusterStore::new(Arc::new(coordinator), SecretWrapping::new(&[7; 32]));
+        *site.life() = Life {
+            node,
+            store: Some(store),
+            held: Some(blocks),
+        };
+    }
+
+    /// Asks a node to work for a client, who hangs up after `patience`.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        at: usize,
+        patience: Option<Duration>,
+        work: impl FnOnce(ClusterStore) -> F,
+    ) -> Told<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let (node, store) = {
+            let life = self.sites[at].life();
+            (life.node.clone(), life.store.clone())
+        };
+        let Some(store) = store.filter(|_| node.is_up()) else {
+            return Told::NotSent;
+        };
+        let (env, work) = (node.env(), work(store));
+        let answered = node.run(async move {
+            match patience {
+                Some(patience) => env.timeout(patience, work).await.ok(),
+                None => Some(work.await),
+            }
+        });
+        match answered.await {
+            Ok(Some(answer)) => Told::Answer(answer),
+            Ok(None) => {
+                self.tally.count("a client hung up");
+                Told::HungUp
+            }
+            Err(_) => {
+                self.tally.count("a node crashed under a client's request");
+                Told::Crashed
+            }
+        }
+    }
+}
+
+impl Site {
+    fn new(member: Member, node: SimulatedNode) -> Self {
+        let life = Life {
+            node,
+            store: None,
+            held: None,
+        };
+        Site {
+            member,
+            rows: MemoryDisk::new(),
+            blocks: MemoryBlockDisk::new(),
+            life: Mutex::new(life),
+        }
+    }
+
+    fn node_restarted(&self) -> SimulatedNode {
+        let node = self.life().node.clone();
+        node.restart()
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn member(number: usize) -> Member {
+    let byte = u8::try_from(number).expect("a handful of nodes");
+    let (key, disk) = ([byte; 32], [byte; 16]);
+    let id = Member::derive_id(&key, &disk);
+    Member {
+        id,
+        key,
+        disk,
+        zone: format!("zone-{number}"),
+        capacity_bytes: 1 << 40,
+    }
+}

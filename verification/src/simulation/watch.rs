@@ -1,0 +1,79 @@
+//! Counts what travels between nodes, so that a run can say which paths of the protocols it took.
+
+use trellis_node::cluster::{ReplicaService, decode};
+use trellis_node::env::Boxed;
+use trellis_node::link::{Message, PeerId, Service};
+use trellis_spec::gate::Gate;
+use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::register::{Purpose, Reply, Request};
+use trellis_spec::row::Row;
+
+use super::tally::Tally;
+
+/// A node's service, with somebody who counts in front of it.
+pub(crate) struct Watched {
+    pub(crate) service: ReplicaService,
+    pub(crate) tally: Tally,
+}
+
+impl Service for Watched {
+    fn serve(&self, from: PeerId, message: Message) -> Boxed<'static, Message> {
+        let asked = decode::<Envelope>(&message.head);
+        let (tally, answering) = (self.tally.clone(), self.service.serve(from, message));
+        Box::pin(async move {
+            let answer = answering.await;
+            if let (Ok(asked), Ok(told)) = (asked, decode::<Answer>(&answer.head)) {
+                tally.count("requests between nodes");
+                if let Some(event) = event(&asked.call, &told) {
+                    tally.count(event);
+                }
+                if let Answer::Row { gate: Gate::Closed, .. } = told {
+                    tally.count("a request met a closed gate");
+                }
+            }
+            answer
+        })
+    }
+}
+
+/// The name of what happened, if it is worth one.
+fn event(asked: &Call, told: &Answer) -> Option<&'static str> {
+    match (asked, told) {
+        (_, Answer::Full) => Some("a replica's disk was full"),
+        (_, Answer::Failed) => Some("a replica could not serve"),
+        (Call::Row { request, .. }, Answer::Row { reply, .. }) => row_event(request, reply),
+        (Call::ReferBlock(_), Answer::Stored) => Some("a copy referred to a block"),
+        (Call::ReferBlock(_), Answer::NeedData) => Some("a copy met a replica without the block"),
+        (Call::FetchBlock(_), Answer::NoBlock) => Some("a reader met a replica without the block"),
+        (Call::Row { .. } | Call::Scan { .. } | Call::StoreBlock(_) | Call::ReferBlock(_) | Call::FetchBlock(_), _) => {
+            None
+        }
+    }
+}
+
+fn row_event(asked: &Request<Row>, told: &Reply<Row>) -> Option<&'static str> {
+    match (asked, told) {
+        (_, Reply::Gated) => Some("a closed gate refused an object"),
+        (_, Reply::TooFarAhead) => Some("a stamp was too far ahead"),
+        (Request::Write(_), Reply::Nack { .. }) => Some("an unconditional write met something newer"),
+        (Request::WriteBack(_), Reply::Accept) => Some("a read wrote back"),
+        (Request::WriteBack(_), Reply::Nack { .. }) => Some("a write-back was refused"),
+        (
+            Request::Prepare {
+                purpose: Purpose::Settle,
+                ..
+            },
+            Reply::Promise(_),
+        ) => Some("a row was settled"),
+        (
+            Request::Prepare {
+                purpose: Purpose::Propose,
+                ..
+            },
+            Reply::Nack { .. },
+        ) => Some("a ballot was too low"),
+        (Request::Accept(_), Reply::Nack { .. }) => Some("a proposal was refused"),
+        (Request::Read(_) | Request::Write(_) | Request::WriteBack(_) | Request::Prepare { .. }, _)
+        | (Request::Accept(_), _) => None,
+    }
+}

@@ -1,0 +1,108 @@
+//! Whole nodes under seeds: a few runs that must be good, runs that once were not, and bugs that must be noticed.
+
+use trellis_verification::simulation::{Field, Run, Sabotage, Scale, Setup, Tally, run, shrink};
+
+/// Seeds that are run for every number of nodes.
+const SEEDS: u64 = 12;
+/// Seeds among which a bug must be noticed.
+const SEEDS_TO_NOTICE_MAX: u64 = 40;
+
+fn honest(seed: u64, nodes: usize) -> Run {
+    run(Setup::new(seed, nodes))
+}
+
+fn assert_good(run: &Run) {
+    assert!(run.is_good(), "{}\n{}", run.setup, run.faults.join("\n"));
+}
+
+#[test]
+fn seeded_clusters_keep_every_promise_and_heal() {
+    let tally = Tally::default();
+    for nodes in [1, 3, 5] {
+        for seed in 1..=SEEDS {
+            let run = honest(seed, nodes);
+            assert_good(&run);
+            tally.add_all(&run.tally);
+        }
+    }
+    for event in [
+        "a node crashed under a client's request",
+        "all nodes crashed",
+        "a link was cut in one direction",
+        "a client hung up",
+        "a condition failed",
+        "a conditional write ended in a conflict",
+        "a repeated conditional write was told of its success",
+        "a read wrote back",
+        "a row was settled",
+        "an unconditional write met something newer",
+        "a closed gate refused an object",
+        "a bucket was deleted",
+        "a bucket was not empty",
+        "a disk failed to write",
+        "a replica's disk was full",
+        "an upload in parts was to be completed",
+        "a copy referred to a block",
+    ] {
+        assert!(tally.of(event) > 0, "never met: {event}\n{tally}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for nodes in [1, 3] {
+        let (one, two, other) = (honest(7, nodes), honest(7, nodes), honest(8, nodes));
+        assert_eq!(one.digest, two.digest);
+        assert_eq!(one.history, two.history);
+        assert_eq!(one.harms, two.harms);
+        assert_ne!(one.digest, other.digest);
+    }
+}
+
+fn assert_noticed(sabotage: Sabotage, nodes: usize) {
+    let setup = |seed| Setup {
+        sabotage,
+        ..Setup::new(seed, nodes)
+    };
+    let bad = |seed| !run(setup(seed)).is_good();
+    assert!((1..=SEEDS_TO_NOTICE_MAX).any(bad), "{sabotage} went unnoticed");
+}
+
+#[test]
+fn rows_that_are_acknowledged_before_they_are_durable_are_noticed() {
+    assert_noticed(Sabotage::EagerWrites, 3);
+}
+
+#[test]
+fn reads_of_rows_that_are_not_durable_are_noticed() {
+    // Of three nodes, two must show the row and lose it before anybody writes it again, which is rare.
+    assert_noticed(Sabotage::DirtyReads, 1);
+}
+
+#[test]
+fn rows_that_are_lost_are_noticed() {
+    assert_noticed(Sabotage::LostBatches, 3);
+}
+
+#[test]
+fn rows_as_they_were_before_their_last_change_are_noticed() {
+    assert_noticed(Sabotage::OldCopies, 3);
+}
+
+#[test]
+fn a_run_that_goes_wrong_is_made_smaller() {
+    let scale = Scale {
+        clients_max: 4,
+        keys_max: 2,
+        safety_max_s: 4,
+        spared: [Field::Links, Field::Disks].into(),
+    };
+    let setup = Setup {
+        sabotage: Sabotage::LostBatches,
+        scale,
+        ..Setup::new(1, 3)
+    };
+    let smaller = shrink(&setup).expect("a bug like this needs little");
+    assert!(!smaller.is_good() && smaller.setup.scale != setup.scale);
+    assert_eq!(run(smaller.setup.clone()).faults, smaller.faults);
+}
