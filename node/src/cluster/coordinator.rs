@@ -24,6 +24,7 @@ use trellis_spec::stamp::{Incarnation, Issuer, Stamp};
 
 use super::limits::Limits;
 use super::replica::{Answered, Payload, Replica};
+use super::standing::Standing;
 use super::turns::Turns;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
@@ -278,6 +279,10 @@ impl Coordinator {
         envelope: Envelope,
         payload: Payload,
     ) -> Boxed<'static, Answered> {
+        if self.replica.standing().is_some_and(Standing::is_refused) {
+            // Nothing would break through the others alone. But its clients shall go where they are served, and be seen to.
+            return Box::pin(std::future::ready((Answer::Failed, Bytes::new())));
+        }
         if node == self.me() {
             let replica = self.replica.clone();
             return Box::pin(async move { replica.answer_here(envelope, payload).await });

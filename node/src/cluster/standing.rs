@@ -184,6 +184,11 @@ impl Standing {
         self.now.borrow().refused.clone()
     }
 
+    /// Whether it must not serve.
+    pub(super) fn is_refused(&self) -> bool {
+        self.now.borrow().refused.is_some()
+    }
+
     /// By how many microseconds the clocks of most peers are ahead of this node's (negative: behind), if by so much that
     /// it must coordinate no writes.
     pub fn clock_differs_us(&self) -> Option<i64> {

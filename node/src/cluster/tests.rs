@@ -286,6 +286,8 @@ fn a_node_on_an_older_copy_of_its_disk_serves_nobody() {
             why.contains("older copy") && why.contains("new node with an empty folder"),
             "{why}"
         );
+        assert!(three.put(0, "other", &old).await.is_err());
+        assert!(three.get(0, "object").await.is_err());
         for at in [1, 2] {
             assert_eq!(three.get(at, "object").await.unwrap(), new, "the others serve");
         }
