@@ -4,6 +4,7 @@ use stateright::Property;
 use trellis_spec::flaw::Flaw;
 use trellis_spec::register::WriteMode;
 
+use super::c6_transition::OVERLAP;
 use super::{Claim, Mutant, Size, told};
 use crate::check::Search;
 use crate::coordinator::Outcome;
@@ -23,6 +24,8 @@ pub(super) fn claim() -> Claim {
             Size::large("W;DEL|DROP", "strict, clocks in order", 0, strict),
             Size::large("W|DROP;DROP", "strict, clocks in order", 0, strict),
             Size::large("W|DEL|DROP", "strict, clocks in order", 0, strict),
+            Size::walk("W|DROP", "AB, then BC", 3_000, 86_966, moving),
+            Size::long_walk("W|DROP", "ABC, then BCD", moving_three),
             Size::five("W|DROP|DROP", "strict", strict),
         ],
         mutants: vec![
@@ -48,6 +51,11 @@ pub(super) fn claim() -> Claim {
                 "suspects-read-again",
                 "a deletion judges what the counted replicas show, and asks nobody else about it",
                 Size::hunt("W|DROP", "strict, clocks in order, suspects read again", reading_again),
+            ),
+            Mutant::around(
+                "gate-not-synced",
+                "a new owner takes the gates with the rows",
+                Size::chase("W|DROP", "A, then B, gates are not pulled", gate_not_pulled),
             ),
             Mutant::rule(
                 "deletion-not-owned",
@@ -94,4 +102,20 @@ fn reading_again(world: &mut World) {
 fn delays(world: &mut World) {
     strict(world);
     world.faults = Faults::Delays;
+}
+
+fn moving(world: &mut World) {
+    strict(world);
+    world.transit(&[&[0, 1], &[1, 2]]);
+}
+
+fn moving_three(world: &mut World) {
+    strict(world);
+    world.transit(&OVERLAP);
+}
+
+fn gate_not_pulled(world: &mut World) {
+    strict(world);
+    world.transit(&[&[0], &[1]]);
+    world.gates_are_pulled = false;
 }

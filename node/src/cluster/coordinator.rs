@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
+use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
 use trellis_spec::layout::{Partition, View};
 use trellis_spec::peer::{Answer, Call, Envelope};
@@ -112,7 +113,7 @@ impl Coordinator {
         Place {
             partition,
             view,
-            sets: knowledge.replica_sets(partition, view),
+            sets: knowledge.replica_sets::<Sound>(partition, view),
         }
     }
 
