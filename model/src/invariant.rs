@@ -5,12 +5,15 @@
 
 use std::sync::Arc;
 
+use trellis_spec::gate::Gate;
 use trellis_spec::layout::LayoutVersion;
-use trellis_spec::quorum::majority;
+use trellis_spec::register::{Accepted, Content};
 use trellis_spec::stamp::Stamp;
 
-use crate::value::Key;
-use crate::world::{Column, State, World, oldest_needed};
+use crate::coordinator::Outcome;
+use crate::operation::{bucket_row, gate_row};
+use crate::value::{Bucket, Cargo, Key};
+use crate::world::{Column, State, World};
 
 /// I2: who is synced for a layout holds every value that was acknowledged under an older newest layout, or a newer one.
 pub fn synced_nodes_hold_what_was_acknowledged(_: &World, state: &State) -> bool {
@@ -24,9 +27,8 @@ pub fn synced_nodes_hold_what_was_acknowledged(_: &World, state: &State) -> bool
 
 /// I3: every acknowledged value, or a newer one, is on a majority of the oldest active layout.
 pub fn a_majority_holds_what_was_acknowledged(world: &World, state: &State) -> bool {
-    let lo = oldest_needed(state);
     let mut answered = answered_before(state, LayoutVersion(u64::MAX));
-    answered.all(|(key, stamp)| on_majority(world, state, lo, |column| ballot(column, key) >= stamp))
+    answered.all(|(key, stamp)| world.on_majority(state, |column| ballot(column, key) >= stamp))
 }
 
 /// I4: once a node dropped its rows, every replica of the layout that it dropped them for holds what was acknowledged
@@ -63,12 +65,33 @@ pub fn one_ballot_one_value(_: &World, state: &State) -> bool {
 /// I6: a ballot that a quorum promised, and that was used, still bars older ones at a majority of the oldest active
 /// layout, by the promise or by what was accepted since.
 pub fn promises_are_kept(world: &World, state: &State) -> bool {
-    let lo = oldest_needed(state);
     state.ghost.prepared.iter().all(|(key, promised)| {
-        on_majority(world, state, lo, |column| {
+        world.on_majority(state, |column| {
             let cell = &column.rows[usize::from(key.0)];
             cell.promised.max(cell.ballot()) >= *promised
         })
+    })
+}
+
+/// Once the only deletion found objects and opened the bucket again, its gate is open at a majority.
+pub fn an_open_bucket_has_an_open_gate(world: &World, state: &State) -> bool {
+    let keys = world.script.keys();
+    let newest = |row: Key| {
+        let held = state
+            .columns
+            .iter()
+            .filter_map(move |column| column.rows.get(usize::from(row.0))?.accepted.as_ref());
+        held.max_by_key(|held| held.ballot)
+    };
+    let decided = |held: &Accepted<Cargo>| held.content == Content::Value(Cargo::Bucket(Bucket::Active));
+    let told = state.outcomes().any(|outcome| *outcome == Outcome::Nothing);
+    if !told || !state.is_over() || !newest(bucket_row(keys)).is_some_and(decided) {
+        return true;
+    }
+    let closed = Content::Value(Cargo::Gate(Gate::Closed));
+    world.on_majority(state, |column| {
+        let gate = &column.rows[usize::from(gate_row(keys).0)];
+        gate.accepted.as_ref().is_none_or(|held| held.content != closed)
     })
 }
 
@@ -86,12 +109,4 @@ fn is_gone(column: &Column) -> bool {
 
 fn ballot(column: &Column, key: Key) -> Stamp {
     column.rows[usize::from(key.0)].ballot()
-}
-
-fn on_majority(world: &World, state: &State, layout: LayoutVersion, holds: impl Fn(&Column) -> bool) -> bool {
-    let owners: Vec<usize> = (0..state.columns.len())
-        .filter(|index| world.holds(layout, *index))
-        .collect();
-    let holding = owners.iter().filter(|index| holds(&state.columns[**index])).count();
-    holding >= majority(owners.len())
 }

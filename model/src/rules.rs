@@ -166,7 +166,7 @@ pub fn without(flaw: Flaw) -> Arc<dyn Protocol> {
 }
 
 /// Every flaw, in the order of the specification.
-pub const FLAWS: [Flaw; 48] = [
+pub const FLAWS: [Flaw; 50] = [
     Flaw::WriteBelowQuorum,
     Flaw::ReadBelowQuorum,
     Flaw::NoWriteBack,
@@ -206,6 +206,8 @@ pub const FLAWS: [Flaw; 48] = [
     Flaw::PullsKeptAcrossViews,
     Flaw::SyncJoins,
     Flaw::SyncIgnoresPromises,
+    Flaw::GateSettled,
+    Flaw::GatedRowNotPulledAgain,
     Flaw::SyncNeverSettles,
     Flaw::SyncCutShort,
     Flaw::RetiresEarly,

@@ -86,6 +86,10 @@ pub enum Flaw {
     SyncJoins,
     /// A new owner does not copy a row with a promise above its value.
     SyncIgnoresPromises,
+    /// A new owner copies gates with their stamps, and settles none.
+    GateSettled,
+    /// A new owner that a closed gate keeps from settling a row pulls again, for its own gate may be an old one.
+    GatedRowNotPulledAgain,
     /// A new owner settles the rows that it may not copy.
     SyncNeverSettles,
     /// A new owner is synced when the whole range was pulled, not the first page of it.

@@ -8,6 +8,7 @@ use super::c6_transition::OVERLAP;
 use super::{Claim, Mutant, Size, told};
 use crate::check::Search;
 use crate::coordinator::Outcome;
+use crate::invariant::an_open_bucket_has_an_open_gate;
 use crate::listing::Suspects;
 use crate::world::{Clocks, Faults, World};
 
@@ -51,6 +52,12 @@ pub(super) fn claim() -> Claim {
                 "suspects-read-again",
                 "a deletion judges what the counted replicas show, and asks nobody else about it",
                 Size::hunt("W|DROP", "strict, clocks in order, suspects read again", reading_again),
+            ),
+            Mutant::rule(
+                "gate-settled",
+                "a new owner copies gates with their stamps, so that they can be opened again",
+                Flaw::GateSettled,
+                Size::chase("W|DROP", "AB, then BC", moving),
             ),
             Mutant::around(
                 "gate-not-synced",
@@ -107,10 +114,14 @@ fn delays(world: &mut World) {
 fn moving(world: &mut World) {
     strict(world);
     world.transit(&[&[0, 1], &[1, 2]]);
+    world.claims.push(Property::always(
+        "an open bucket's gate is open",
+        an_open_bucket_has_an_open_gate,
+    ));
 }
 
 fn moving_three(world: &mut World) {
-    strict(world);
+    moving(world);
     world.transit(&OVERLAP);
 }
 

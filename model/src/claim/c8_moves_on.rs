@@ -19,6 +19,7 @@ pub(super) fn claim() -> Claim {
             Size::small("INM;R@1", "A, then B", 41_959, alive),
             Size::walk("W|INM", "ABC, then BCD, B dead", 400, 11_847, overlap),
             Size::walk("W|INM", "ABC, then ADE, C and E dead", 400, 11_923, exchange),
+            Size::walk("W|DROP", "ABC, then BCD", 150, 7_226, deleting),
             Size::large("INM", "AB, then BC", None, two),
             Size::large("INM", "ABC, then BCD, B dead", None, gentle),
             Size::large("INM", "ABC, then ADE, C and E dead", None, gentle_exchange),
@@ -29,6 +30,17 @@ pub(super) fn claim() -> Claim {
                 "a new owner settles the rows that it may not copy: a promise left by the dead does not block it",
                 Flaw::SyncNeverSettles,
                 Size::chase("INM;R@1", "ABC, then BCD, B dead", overlap),
+            ),
+            Mutant::rule(
+                "gated-row-not-pulled-again",
+                "a new owner that a closed gate keeps from settling a row pulls again: its own gate may be an old one",
+                Flaw::GatedRowNotPulledAgain,
+                Size::chase("W|DROP", "ABC, then BCD", deleting),
+            ),
+            Mutant::around(
+                "row-of-gone-bucket-waits",
+                "a row that a closed gate keeps from being settled is left alone once its bucket is gone",
+                Size::chase("W|DROP", "ABC, then BCD, fates are not known", unknown_fates),
             ),
             Mutant::rule(
                 "retires-with-all",
@@ -73,4 +85,13 @@ fn gentle(world: &mut World) {
 fn gentle_exchange(world: &mut World) {
     exchange(world);
     world.settlers = Settlers::OneAtATime;
+}
+
+fn deleting(world: &mut World) {
+    live(world, &OVERLAP);
+}
+
+fn unknown_fates(world: &mut World) {
+    deleting(world);
+    world.fates_are_known = false;
 }

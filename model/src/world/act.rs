@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use trellis_spec::layout::{Refusal, View};
+use trellis_spec::layout::{GatedRow, Refusal, View};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Audience, Reply, Request};
 use trellis_spec::stamp::Stamp;
@@ -176,6 +176,12 @@ impl World {
                 }
                 Move::Gated(_) => {
                     let fate = self.fate_of_bucket(state);
+                    let Some(running) = state.running_mut(op) else { return };
+                    if fate == GatedRow::BucketThere && running.retries >= self.retries {
+                        self.give_up(state, op);
+                        return;
+                    }
+                    running.retries += u8::from(fate == GatedRow::BucketThere);
                     coordinator.on_gated(fate)
                 }
                 Move::Done(outcome) => {

@@ -11,6 +11,7 @@ use trellis_spec::flaw::{Flaw, Sound};
 use trellis_spec::layout::{
     Admitted, Certificate, GatedRow, Knowledge, Layout, LayoutVersion, Member, Refusal, Standing, View, initial,
 };
+use trellis_spec::quorum::majority;
 use trellis_spec::register::{Accepted, Audience, Cell, Content, Copied, Request};
 use trellis_spec::stamp::Stamp;
 
@@ -284,16 +285,25 @@ impl World {
     /// A bucket is gone once its row says so at a majority: that never changes.
     pub(super) fn fate_of_bucket(&self, state: &State) -> GatedRow {
         let row = usize::from(bucket_row(self.script.keys()).0);
-        let gone = |column: &Arc<Column>| {
+        let gone = |column: &Column| {
             let held = column.rows.get(row).and_then(|cell| cell.accepted.as_ref());
             held.is_some_and(|held| held.content == Content::Value(Cargo::Bucket(Bucket::Deleted)))
         };
-        let votes = state.columns.iter().filter(|column| gone(column)).count();
-        if votes * 2 > state.columns.len() {
+        if self.fates_are_known && self.on_majority(state, gone) {
             GatedRow::BucketGone
         } else {
             GatedRow::BucketThere
         }
+    }
+
+    /// Is it so at a majority of the oldest active layout?
+    pub(crate) fn on_majority(&self, state: &State, holds: impl Fn(&Column) -> bool) -> bool {
+        let lo = oldest_needed(state);
+        let owners: Vec<usize> = (0..state.columns.len())
+            .filter(|index| self.holds(lo, *index))
+            .collect();
+        let holding = owners.iter().filter(|index| holds(&state.columns[**index])).count();
+        holding >= majority(owners.len())
     }
 
     /// The newest layout for which each node is synced.

@@ -71,6 +71,8 @@ pub struct World {
     pub disk_loss: DiskLoss,
     /// Do pulls tell of gates?
     pub gates_are_pulled: bool,
+    /// Does a sync hear that a bucket is gone?
+    pub fates_are_known: bool,
     /// What unconditional writes do when they meet something newer.
     pub mode: WriteMode,
     /// How often an operation may get another stamp.
@@ -129,6 +131,7 @@ impl World {
             snapshots: Snapshots::AfterFence,
             disk_loss: DiskLoss::Never,
             gates_are_pulled: true,
+            fates_are_known: true,
             mode: WriteMode::Available,
             retries: 1,
             rounds: u32::MAX,

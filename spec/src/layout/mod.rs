@@ -14,12 +14,14 @@ mod elect;
 mod initial;
 mod retire;
 mod sync;
+mod sync_sources;
 mod table;
 mod view;
 
 pub use elect::{ACTIVE_LAYOUTS_MAX, Election, Nominate, Unfit, election, electors, fit, serve_elector};
 pub use initial::{InitialError, initial};
 pub use retire::{Announcement, Certificate, Droppable, may_enter};
-pub use sync::{GatedRow, Pulled, Sources, Standing, Sync, SyncStep, Synced, pulled_rows};
+pub use sync::{GatedRow, Pulled, Sync, SyncStep, Synced, pulled_rows};
+pub use sync_sources::{Sources, Standing};
 pub use table::{Layout, LayoutHash, LayoutVersion, Member, Partition};
 pub use view::{Admitted, Knowledge, LearnError, Learned, Refusal, View};

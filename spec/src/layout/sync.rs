@@ -21,10 +21,9 @@ use core::marker::PhantomData;
 use serde::{Deserialize, Serialize};
 
 use super::retire::Announcement;
-use super::table::Partition;
-use super::view::{Knowledge, View};
+use super::sync_sources::{Sources, Standing};
 use crate::flaw::{Flaw, Rules};
-use crate::quorum::{NodeId, ReplicaSets, Verdict, Vote};
+use crate::quorum::{NodeId, Verdict, Vote};
 use crate::register::{Accepted, Ask, Attempt, Cell, Reply, Settle, SettleOutcome, Step, Value};
 use crate::stamp::Stamp;
 
@@ -36,26 +35,6 @@ pub struct Pulled<K, V> {
     pub rows: Vec<(K, Cell<V>)>,
     /// The rows below this key are all there; nothing: the range was scanned to its end.
     pub bound: Option<K>,
-}
-
-/// In what state a node is that syncs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Standing {
-    /// It has what it ever answered for, and counts as a source where it was an owner before.
-    Whole,
-    /// It may have lost some of it, and answers nobody.
-    Damaged,
-}
-
-/// Whom a sync pulls from, and whom it settles rows at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sources {
-    me: NodeId,
-    partition: Partition,
-    standing: Standing,
-    view: View,
-    pulled: ReplicaSets,
-    settled: ReplicaSets,
 }
 
 /// The sync of one partition at one new owner. Lives in memory, and may begin again at any moment.
@@ -113,7 +92,8 @@ pub enum SyncStep<K, V> {
         /// The newest stamp seen.
         above: Stamp,
     },
-    /// A live row may not be settled, for its bucket is being deleted, or is: a call of [`Sync::on_gated`].
+    /// A live row may not be settled, for its bucket is being deleted, or is: a call of [`Sync::on_gated`], after a pause
+    /// if the bucket is there. A deletion that was abandoned has to be taken over, or this waits for ever.
     Gated(K),
     /// This made durable, then announced.
     Done(Synced),
@@ -142,63 +122,6 @@ impl Synced {
     /// What is made durable and told to everybody.
     pub fn announcement(&self) -> Announcement {
         self.0
-    }
-}
-
-impl Sources {
-    /// For `me`, a replica of the partition in the newest layout.
-    pub fn of<R: Rules>(knowledge: &Knowledge, me: NodeId, partition: Partition, standing: Standing) -> Self {
-        let view = knowledge.view(partition);
-        let mut sets = knowledge.sets(partition, view);
-        let older = sets.len().saturating_sub(1);
-        match standing {
-            Standing::Damaged => {}
-            Standing::Whole if older == 0 => {}
-            Standing::Whole => sets.truncate(older),
-        }
-        if R::lacks(Flaw::SyncSkipsOlder) {
-            sets.drain(..sets.len().saturating_sub(1));
-        }
-        if older == 0 && R::lacks(Flaw::SyncOfNothing) {
-            sets.clear();
-        }
-        let mut settled = knowledge.sets(partition, view);
-        if standing == Standing::Whole {
-            // Its own acceptance is part of every quorum.
-            settled.push(alloc::vec![me]);
-        }
-        Sources {
-            me,
-            partition,
-            standing,
-            view,
-            pulled: ReplicaSets::new(sets),
-            settled: ReplicaSets::new(settled),
-        }
-    }
-
-    /// The view that pulls and settles carry.
-    pub fn view(&self) -> View {
-        self.view
-    }
-
-    /// Who is pulled from.
-    pub fn pulled(&self) -> Vec<NodeId> {
-        self.without_damaged(self.pulled.members())
-    }
-
-    /// Who is asked to settle a row.
-    pub fn settled(&self) -> Vec<NodeId> {
-        self.without_damaged(self.settled.members())
-    }
-
-    fn without_damaged(&self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
-        nodes.retain(|node| self.counts(*node));
-        nodes
-    }
-
-    fn counts(&self, node: NodeId) -> bool {
-        node != self.me || self.standing == Standing::Whole
     }
 }
 
@@ -300,7 +223,12 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
     /// What became of the bucket of the row of [`SyncStep::Gated`].
     pub fn on_gated(&mut self, row: GatedRow) -> SyncStep<K, V> {
         match row {
-            GatedRow::BucketThere => SyncStep::Again { above: Stamp::ZERO },
+            GatedRow::BucketThere if R::lacks(Flaw::GatedRowNotPulledAgain) => SyncStep::Again { above: Stamp::ZERO },
+            // The own gate may be an old one, and its newer state not pulled yet.
+            GatedRow::BucketThere => {
+                self.from = None;
+                self.pull()
+            }
             GatedRow::BucketGone => self.next_row(),
         }
     }
@@ -364,11 +292,8 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
                 .map(|(_, cell)| cell)
                 .collect()
         };
-        if newest
-            .as_ref()
-            .and_then(|held| held.content.live())
-            .is_some_and(Value::keeps_stamp)
-        {
+        let live = newest.as_ref().and_then(|held| held.content.live());
+        if live.is_some_and(Value::keeps_stamp) && !R::lacks(Flaw::GateSettled) {
             return Found::Settled(newest);
         }
         let settled = self.sources.pulled.iter().all(|set| agree::<V, R>(&in_set(set)));
