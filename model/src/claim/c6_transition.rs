@@ -30,12 +30,12 @@ pub(super) fn claim() -> Claim {
             Size::walk("W|INM|R", "ABC, BCD, CDE", 3_000, 199_456, three),
             Size::walk("W|INM|R", "ABC, ABD, ABC", 3_000, 148_543, there_and_back),
             Size::large("W;R", "AB, then BC", 1_560_455, two),
-            Size::large("W|INM", "AB, then BC", None, two),
+            Size::near("W|INM", "ABC, then BCD", overlap),
             Size::large("W|INM|R", "A, then B", None, one),
-            Size::long_walk("W|INM|R", "available, ABC, then BCD", available),
-            Size::long_walk("W|INM|RR", "ABC, then ADE", exchange),
-            Size::long_walk("INM|IM|R", "ABC, BCD, CDE", three),
-            Size::long_walk("W|INM|R", "ABC, ABD, ABC", there_and_back),
+            Size::long_walk("W|INM|R", "available, ABC, then BCD, many walks", None, available),
+            Size::long_walk("W|INM|RR", "ABC, then ADE, many walks", None, exchange),
+            Size::long_walk("INM|IM|R", "ABC, BCD, CDE, many walks", None, three),
+            Size::long_walk("W|INM|R", "ABC, ABD, ABC, many walks", None, there_and_back),
         ],
         mutants: vec![
             Mutant::rule(

@@ -18,10 +18,15 @@ pub(super) fn claim() -> Claim {
             Size::walk("W;W@1", "ABC, then ADE, one row a page", 3_000, 112_434, paged),
             Size::walk("W|INM", "AB, then BC, nodes crash", 6_000, 170_558, crashing),
             Size::walk("W|INM", "ABC, then BCD, a damaged disk", 3_000, 114_500, damaged),
-            Size::large("W", "ABC, then BCD", None, gentle),
-            Size::large("INM", "AB, then BC", None, two),
-            Size::long_walk("W|INM", "ABC, then BCD, nodes crash", crashing_overlap),
-            Size::long_walk("W|INM|R", "ABC, then BCD, a damaged disk", damaged),
+            Size::near("W", "ABC, then BCD", overlap),
+            Size::large("INM", "AB, then BC", 7_116_887, two),
+            Size::long_walk(
+                "W|INM",
+                "ABC, then BCD, nodes crash, many walks",
+                None,
+                crashing_overlap,
+            ),
+            Size::long_walk("W|INM|R", "ABC, then BCD, a damaged disk, many walks", None, damaged),
         ],
         mutants: vec![
             rule(
@@ -136,11 +141,6 @@ fn rule(name: &'static str, guard: &'static str, flaw: Flaw) -> Mutant {
 
 fn one_by_one(world: &mut World) {
     transit(world, &[&[0], &[1], &[2]]);
-    world.settlers = Settlers::OneAtATime;
-}
-
-fn gentle(world: &mut World) {
-    overlap(world);
     world.settlers = Settlers::OneAtATime;
 }
 

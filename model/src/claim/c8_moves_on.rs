@@ -7,7 +7,7 @@ use trellis_spec::register::WriteMode;
 use super::c6_transition::{EXCHANGE, OVERLAP, transit};
 use super::{Claim, Mutant, Size};
 use crate::drain::it_moves_on;
-use crate::world::{Settlers, World};
+use crate::world::World;
 
 pub(super) fn claim() -> Claim {
     Claim {
@@ -20,9 +20,7 @@ pub(super) fn claim() -> Claim {
             Size::walk("W|INM", "ABC, then BCD, B dead", 400, 11_847, overlap),
             Size::walk("W|INM", "ABC, then ADE, C and E dead", 400, 11_923, exchange),
             Size::walk("W|DROP", "ABC, then BCD", 150, 7_226, deleting),
-            Size::large("INM", "AB, then BC", None, two),
-            Size::large("INM", "ABC, then BCD, B dead", None, gentle),
-            Size::large("INM", "ABC, then ADE, C and E dead", None, gentle_exchange),
+            Size::long_walk("INM;R@1", "ABC, then BCD, B dead, many walks", None, overlap),
         ],
         mutants: vec![
             Mutant::rule(
@@ -62,11 +60,6 @@ fn alive(world: &mut World) {
     live(world, &[&[0], &[1]]);
 }
 
-fn two(world: &mut World) {
-    live(world, &[&[0, 1], &[1, 2]]);
-    world.settlers = Settlers::OneAtATime;
-}
-
 fn overlap(world: &mut World) {
     live(world, &OVERLAP);
     world.dead = vec![1];
@@ -75,16 +68,6 @@ fn overlap(world: &mut World) {
 fn exchange(world: &mut World) {
     live(world, &EXCHANGE);
     world.dead = vec![2, 4];
-}
-
-fn gentle(world: &mut World) {
-    overlap(world);
-    world.settlers = Settlers::OneAtATime;
-}
-
-fn gentle_exchange(world: &mut World) {
-    exchange(world);
-    world.settlers = Settlers::OneAtATime;
 }
 
 fn deleting(world: &mut World) {

@@ -160,11 +160,26 @@ impl Size {
     }
 
     /// The same, for a person to run.
-    pub(crate) fn long_walk(script: &'static str, about: &'static str, set: fn(&mut World)) -> Self {
+    pub(crate) fn long_walk(
+        script: &'static str,
+        about: &'static str,
+        met: impl Into<Option<usize>>,
+        set: fn(&mut World),
+    ) -> Self {
         Size {
-            unique: None,
+            unique: met.into(),
             effort: Effort::Large,
-            ..Size::walk(script, about, 300_000, 0, set)
+            ..Size::walk(script, about, 50_000, 0, set)
+        }
+    }
+
+    /// The nearest states only, for a person to run.
+    pub(crate) fn near(script: &'static str, about: &'static str, set: fn(&mut World)) -> Self {
+        const NEAREST: usize = 6_000_000;
+        Size {
+            search: Search::Nearest(NEAREST),
+            unique: None,
+            ..Size::large(script, about, None, set)
         }
     }
 

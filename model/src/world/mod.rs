@@ -22,6 +22,7 @@ mod possible;
 mod replica;
 mod show;
 mod state;
+mod syncs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

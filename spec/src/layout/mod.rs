@@ -18,6 +18,9 @@ mod sync_sources;
 mod table;
 mod view;
 
+#[cfg(test)]
+mod sync_tests;
+
 pub use elect::{ACTIVE_LAYOUTS_MAX, Election, Nominate, Unfit, election, electors, fit, serve_elector};
 pub use initial::{InitialError, initial};
 pub use retire::{Announcement, Certificate, Droppable, may_enter};
