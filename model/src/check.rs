@@ -19,7 +19,17 @@ pub enum Search {
         /// How many states, counting repeated ones.
         states: usize,
     },
+    /// Random walks from this seed in which layouts move on faster than messages get lost.
+    Biased {
+        /// Where randomness starts.
+        seed: u64,
+        /// How many walks, each until nothing can happen any more or for [`LONGEST_WALK`] steps.
+        walks: usize,
+    },
 }
+
+/// Steps of a biased walk.
+const LONGEST_WALK: usize = 160;
 
 /// What a search found.
 #[derive(Debug)]
@@ -55,6 +65,95 @@ pub fn search(world: &World, search: Search) -> Report {
                 .spawn_simulation(seed, UniformChooser);
             report(world, search, &walks.join())
         }
+        Search::Biased { seed, walks } => walk(world, seed, walks),
+    }
+}
+
+/// Biased walks. They remember no states, so `unique` counts all that were met.
+fn walk(world: &World, seed: u64, walks: usize) -> Report {
+    let mut dice = Dice(seed);
+    let properties = world.properties();
+    let starts = world.init_states();
+    let mut seen = vec![false; properties.len()];
+    let (mut met, mut depth) = (0, 0);
+    for _ in 0..walks {
+        let start = starts[dice.below(starts.len() as u64) as usize].clone();
+        let mut state = start.clone();
+        let mut steps = Vec::new();
+        loop {
+            met += 1;
+            for (index, property) in properties.iter().enumerate() {
+                let holds = (property.condition)(world, &state);
+                seen[index] |= holds;
+                if property.expectation.discovery_is_failure() && !holds {
+                    let trace = Path::from_actions(world, start, &steps).expect("it was walked");
+                    return walked(met, steps.len(), Some((property.name, trace)), Vec::new());
+                }
+            }
+            let mut actions = Vec::new();
+            world.actions(&state, &mut actions);
+            let Some(action) = dice.choose(&actions) else { break };
+            if steps.len() == LONGEST_WALK {
+                break;
+            }
+            state = world
+                .next_state(&state, action)
+                .expect("worlds refuse no action they offer");
+            steps.push(action);
+        }
+        depth = depth.max(steps.len());
+    }
+    let never = properties.iter().zip(seen).filter(|(_, seen)| !seen);
+    walked(met, depth, None, never.map(|(property, _)| property.name).collect())
+}
+
+fn walked(met: usize, depth: usize, failure: Option<(&'static str, Trace)>, never: Vec<&'static str>) -> Report {
+    Report {
+        unique: met,
+        depth,
+        failure,
+        never,
+        complete: false,
+    }
+}
+
+/// A small generator of random numbers (SplitMix64): the same seed walks the same way everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.roll() % end.max(1)
+    }
+
+    fn choose(&mut self, actions: &[Action]) -> Option<Action> {
+        let total: u64 = actions.iter().map(weight).sum();
+        let mut left = self.below(total);
+        let chosen = |action: &&Action| {
+            let weight = weight(action);
+            let here = left < weight;
+            left = left.saturating_sub(weight);
+            here
+        };
+        actions.iter().find(chosen).copied()
+    }
+}
+
+/// What carries a transition on is likely, faults are rare.
+fn weight(action: &Action) -> u64 {
+    match action {
+        Action::Deliver { .. } | Action::Hear { .. } | Action::Restamp { .. } => 12,
+        Action::Late { .. } | Action::Learn { .. } | Action::Flush { .. } | Action::Decide => 6,
+        Action::Retire { .. } | Action::Drop { .. } | Action::Inform { .. } => 6,
+        Action::Serve { .. } | Action::Patience { .. } | Action::Snapshot { .. } => 3,
+        Action::Repair { .. } | Action::Crash { .. } | Action::LoseDisk { .. } => 2,
+        Action::GiveUp { .. } => 1,
     }
 }
 
@@ -73,7 +172,7 @@ fn report(world: &World, search: Search, checker: &impl Checker<World>) -> Repor
         && match search {
             Search::Exhaustive => true,
             Search::Nearest(most) => checker.state_count() < most,
-            Search::Walks { .. } => false,
+            Search::Walks { .. } | Search::Biased { .. } => false,
         };
     Report {
         unique: checker.unique_state_count(),

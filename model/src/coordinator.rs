@@ -8,9 +8,10 @@ use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
+use trellis_spec::layout::{GatedRow, Pulled, Refusal, Sources};
 use trellis_spec::listing::Scanned;
-use trellis_spec::quorum::NodeId;
-use trellis_spec::register::{Ask, Attempt, Audience, Reply, Request, Step};
+use trellis_spec::quorum::{NodeId, ReplicaSets};
+use trellis_spec::register::{Accepted, Ask, Attempt, Audience, Reply, Request, Step};
 use trellis_spec::stamp::Stamp;
 
 use crate::value::{Cargo, Key, OpIndex};
@@ -22,6 +23,8 @@ pub enum Call {
     Row(Key, Request<Cargo>),
     /// For the objects from a key on.
     Scan(Key),
+    /// For all rows from a key on, promises included, to sync.
+    Pull(Key),
 }
 
 /// What a replica answers.
@@ -31,6 +34,19 @@ pub enum Answer {
     Row(Reply<Cargo>),
     /// To `Scan`.
     Scanned(Scanned<Key, Cargo>),
+    /// To `Pull`.
+    Pulled(Pulled<Key, Cargo>),
+    /// To anything: the request was not looked at.
+    Refused(Refusal),
+}
+
+/// What a coordinator's view rose to.
+#[derive(Clone, Debug)]
+pub struct Raised {
+    /// The replicas that a phase needs majorities of.
+    pub sets: ReplicaSets,
+    /// Where a new owner pulls from.
+    pub sources: Sources,
 }
 
 /// Why a coordinator wants a fresh stamp.
@@ -63,6 +79,10 @@ pub enum Move {
         /// What for.
         why: Why,
     },
+    /// Wants these rows copied where it runs, then `on_copied`.
+    Copy(Vec<(Key, Accepted<Cargo>)>),
+    /// Wants to know what became of the bucket of this row, by `on_gated`.
+    Gated(Key),
     /// Is done.
     Done(Outcome),
 }
@@ -80,6 +100,8 @@ pub enum Outcome {
     Listed(Vec<(Key, OpIndex)>),
     /// The bucket is gone.
     Dropped,
+    /// The node holds what was acknowledged under older layouts.
+    Synced,
     /// It may have taken effect, may yet, or never will.
     Unknown,
     /// There was no effect and there is no result.
@@ -110,6 +132,16 @@ pub trait Coordinator: Debug + Send + Sync {
     fn on_answer(&mut self, round: u32, from: NodeId, answer: Answer) -> Move;
     /// Goes on without those who did not answer, where that is possible.
     fn on_patience(&mut self) -> Move;
+    /// Its view rose: answers under the older one are void.
+    fn on_view(&mut self, raised: &Raised) -> Move;
+    /// The rows of [`Move::Copy`] were copied, but for those that a promise above this stamp kept out.
+    fn on_copied(&mut self, _: Vec<(Key, Stamp)>) -> Move {
+        Move::Wait
+    }
+    /// What became of the bucket of [`Move::Gated`].
+    fn on_gated(&mut self, _: GatedRow) -> Move {
+        Move::Wait
+    }
     /// Gives up.
     fn on_deadline(&self) -> Told;
     /// The evidence for the outcome that the last move told.
@@ -170,6 +202,17 @@ impl<A, T> OnRow<A, T> {
     }
 }
 
+/// A stamp that is wanted because the view rose, not because others compete.
+pub fn uncontested(step: Move) -> Move {
+    match step {
+        Move::Stamp { above, .. } => Move::Stamp {
+            above,
+            why: Why::NextAttempt,
+        },
+        Move::Wait | Move::Ask { .. } | Move::Copy(_) | Move::Gated(_) | Move::Done(_) => step,
+    }
+}
+
 /// An attempt's request, as one about the row `key`.
 pub fn asking(key: Key, ask: Ask<Cargo>) -> Move {
     Move::Ask {
@@ -200,8 +243,13 @@ where
                 let step = self.attempt.on_reply(round, from, reply);
                 self.moved(step)
             }
-            Answer::Scanned(_) => Move::Wait,
+            Answer::Scanned(_) | Answer::Pulled(_) | Answer::Refused(_) => Move::Wait,
         }
+    }
+
+    fn on_view(&mut self, raised: &Raised) -> Move {
+        let step = self.attempt.on_view(raised.sets.clone());
+        uncontested(self.moved(step))
     }
 
     fn on_patience(&mut self) -> Move {

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
 use trellis_spec::flaw::Rules;
-use trellis_spec::gate::{Deletion, DeletionOutcome, DeletionStep, Emptiness, Fate, GateState, Held, Swapped};
+use trellis_spec::gate::{Deletion, DeletionOutcome, DeletionStep, Emptiness, Fate, Gate, GateState, Held, Swapped};
 use trellis_spec::listing::Counted;
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{
@@ -14,10 +14,14 @@ use trellis_spec::register::{
 };
 use trellis_spec::stamp::Stamp;
 
-use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Told, Why};
+use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Raised, Told, Why, uncontested};
 use crate::listing::{Pages, PagesMove, Suspects};
 use crate::operation::{bucket_row, gate_row, op_id};
 use crate::value::{BucketChange, Cargo, Key, OpIndex};
+
+/// Operation ids of a deletion's gate writes; those of its compare-and-swaps are numbered from 1.
+const GATE_CLOSED: u8 = 100;
+const GATE_OPENED: u8 = 101;
 
 /// One client's deletion of the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,8 +106,11 @@ impl<R: Rules> DropBucket<R> {
     }
 
     fn set_gate(&mut self, gate: GateState) -> Move {
-        self.attempts += 1;
-        let op = op_id(self.me, self.attempts);
+        // The same write again is the same operation: a deletion whose view rose closes the gate once more.
+        let op = match gate.gate {
+            Gate::Open => op_id(self.me, GATE_OPENED),
+            Gate::Closed => op_id(self.me, GATE_CLOSED),
+        };
         let content = Content::Value(Cargo::Gate(gate.gate));
         let mut write = Write::new(WriteMode::Strict, self.sets.clone(), op, content, u64::MAX);
         let step = write.start(gate.ballot);
@@ -235,6 +242,25 @@ impl<R: Rules + Send + Sync + 'static> Coordinator for DropBucket<R> {
                 self.on_pages(step)
             }
         }
+    }
+
+    fn on_view(&mut self, raised: &Raised) -> Move {
+        self.sets = raised.sets.clone();
+        self.deletion = self.deletion.on_view();
+        let step = match &mut self.running {
+            Running::Nothing => Move::Wait,
+            Running::Swap(swap) => {
+                let step = swap.on_view(raised.sets.clone());
+                self.on_swap(step)
+            }
+            Running::Gate(write) => {
+                let step = write.on_view(raised.sets.clone());
+                self.on_gate(step)
+            }
+            // The replicas that come with the view have to close their gates too.
+            Running::Pages(_) => self.advance(None),
+        };
+        uncontested(step)
     }
 
     fn on_deadline(&self) -> Told {

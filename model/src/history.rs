@@ -89,6 +89,9 @@ fn event(entry: &Entry, key: Key, mode: WriteMode) -> Option<Event> {
         (Kind::Put(condition) | Kind::Remove(condition), Some(Outcome::Refused(found))) => {
             Act::Refuse(condition, *found)
         }
+        // Who loses learns the winner, and nobody wins after another.
+        (Kind::Elect, Some(Outcome::Refused(found))) => Act::Refuse(Condition::Absent, *found),
+        (Kind::Elect, _) => Act::Swap(Condition::Absent, written),
         (Kind::Write, _) => Act::Write(written),
         (Kind::Delete, _) => Act::Write(None),
         (Kind::Put(condition), _) => Act::Swap(condition, written),

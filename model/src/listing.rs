@@ -11,7 +11,7 @@ use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{Accepted, Attempt, Audience, Fetch, Read, ReadOutcome, Step};
 use trellis_spec::stamp::Stamp;
 
-use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Told, Why};
+use crate::coordinator::{Answer, Call, Coordinator, Evidence, Move, Outcome, Raised, Told, Why, uncontested};
 use crate::value::{Cargo, Key, writer};
 
 /// Pages of all objects until the end.
@@ -185,6 +185,18 @@ impl<R: Rules> Pages<R> {
         }
     }
 
+    /// The view rose: the page or the read of a suspect again.
+    pub fn on_view(&mut self, sets: ReplicaSets) -> PagesMove {
+        self.sets = sets;
+        match &mut self.phase {
+            Phase::Scanning(_) => self.scan(),
+            Phase::Repairing { read, .. } => {
+                let step = read.on_view(self.sets.clone());
+                self.read_on(step)
+            }
+        }
+    }
+
     /// Goes on without those who did not answer.
     pub fn on_patience(&mut self) -> PagesMove {
         match &mut self.phase {
@@ -234,6 +246,10 @@ impl<R: Rules + Send + Sync + 'static> Coordinator for List<R> {
 
     fn on_patience(&mut self) -> Move {
         listed(self.0.on_patience())
+    }
+
+    fn on_view(&mut self, raised: &Raised) -> Move {
+        uncontested(listed(self.0.on_view(raised.sets.clone())))
     }
 
     fn on_deadline(&self) -> Told {

@@ -1,6 +1,7 @@
 //! The operations of a script as coordinators over the attempts of the specification.
 
 use trellis_spec::flaw::Rules;
+use trellis_spec::layout::{Election, Nominate};
 use trellis_spec::quorum::ReplicaSets;
 use trellis_spec::register::{
     Accepted, Conditional, ConditionalOutcome, Content, Fetch, OpId, Read, ReadOutcome, Write, WriteMode, WriteOutcome,
@@ -52,7 +53,8 @@ pub fn bucket_row(keys: u8) -> Key {
 /// The operation, not yet started.
 pub fn coordinator<R: Rules + Send + Sync + 'static>(order: &Order, sets: ReplicaSets) -> Box<dyn Coordinator> {
     let op = op_id(order.author, 0);
-    let object = || Content::Value(Cargo::Object(order.author, order.body));
+    let value = || Cargo::Object(order.author, order.body);
+    let object = || Content::Value(value());
     let write = |content| {
         let attempt: Write<Cargo, R> = Write::new(order.mode, sets.clone(), op, content, u64::MAX);
         Box::new(OnRow::new(order.key, attempt, Teller)) as Box<dyn Coordinator>
@@ -74,6 +76,10 @@ pub fn coordinator<R: Rules + Send + Sync + 'static>(order: &Order, sets: Replic
         Kind::Read | Kind::Again(_) => read(Fetch::Full),
         Kind::Head => read(Fetch::Head),
         Kind::List => Box::new(List::<R>::new(sets)),
+        Kind::Elect => {
+            let attempt: Election<Cargo, R> = Conditional::new(sets, op, Nominate::new(value()), u64::MAX);
+            Box::new(OnRow::new(order.key, attempt, Teller))
+        }
         Kind::DropBucket => Box::new(DropBucket::<R>::new(sets, order.author, order.keys, order.suspects)),
     }
 }

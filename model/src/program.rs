@@ -180,5 +180,6 @@ fn extent(size: &Size) -> String {
         (Search::Exhaustive, None) => "exhaustive, not yet completed".to_owned(),
         (Search::Nearest(most), _) => format!("nearest {most} states"),
         (Search::Walks { states, .. }, _) => format!("random walks over {states} states"),
+        (Search::Biased { walks, .. }, _) => format!("{walks} biased random walks"),
     }
 }

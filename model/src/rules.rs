@@ -1,61 +1,172 @@
 //! The rules in force in a world: sound ones, or sound but for one guard.
 //!
-//! Each flaw is a type of its own ([`Without`]), as the specification wants it; [`Protocol`] hides which one, so that
-//! worlds, checkers and claims are compiled once.
+//! The specification takes the choice as a type. [`Protocol`] hides it, so that worlds, checkers and claims are compiled
+//! once.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use trellis_spec::flaw::{Flaw, Rules, Sound};
-use trellis_spec::layout::Admitted;
+use trellis_spec::layout::{
+    self, Admitted, Certificate, Droppable, Knowledge, LayoutVersion, Partition, Refusal, Sources, Standing, View,
+};
 use trellis_spec::peer::{Stored, serve_row};
-use trellis_spec::quorum::ReplicaSets;
-use trellis_spec::register::{Request, Served};
+use trellis_spec::quorum::{NodeId, ReplicaSets};
+use trellis_spec::register::{self, Accepted, Copied, Request, Served};
 
 use crate::coordinator::Coordinator;
 use crate::operation::{self, Order};
+use crate::sync::Syncer;
 use crate::value::Cargo;
 
-/// The rules without one guard. The number is the flaw's.
+/// The rules without the one guard that this thread is told to leave out. One type for all flaws, or the specification
+/// would be compiled once for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Without<const FLAW: u8>;
+pub struct LessOne;
 
-impl<const FLAW: u8> Rules for Without<FLAW> {
+thread_local! {
+    static LEFT_OUT: Cell<Option<Flaw>> = const { Cell::new(None) };
+}
+
+impl Rules for LessOne {
     fn lacks(flaw: Flaw) -> bool {
-        flaw as u8 == FLAW
+        LEFT_OUT.get() == Some(flaw)
     }
 }
 
 /// A replica and its coordinators, under some rules.
-pub trait Protocol: Sync {
+pub trait Protocol: Send + Sync {
+    /// Makes this thread follow these rules from now on. Worlds call it before anything else.
+    fn take_effect(&self);
     /// A replica answers a request about one row.
     fn serve(&self, admitted: &Admitted, stored: &Stored<Cargo>, request: &Request<Cargo>) -> Served<Cargo>;
+    /// An elector of the next layout answers.
+    fn serve_elector(&self, cell: &register::Cell<Cargo>, request: &Request<Cargo>) -> Served<Cargo>;
     /// An operation, not yet started.
     fn coordinator(&self, order: &Order, sets: ReplicaSets) -> Box<dyn Coordinator>;
+    /// A new owner's sync, not yet started.
+    fn syncer(&self, sources: Sources) -> Box<dyn Coordinator>;
+    /// The door of a replica.
+    fn admit(&self, knowledge: &Knowledge, me: NodeId, asked: View) -> Result<Admitted, Refusal>;
+    /// What a phase needs majorities of under the view of this knowledge.
+    fn sets(&self, knowledge: &Knowledge) -> ReplicaSets;
+    /// Where a new owner pulls from.
+    fn sources(&self, knowledge: &Knowledge, me: NodeId, standing: Standing) -> Sources;
+    /// A settled value is copied into a row.
+    fn copy(&self, cell: &register::Cell<Cargo>, held: &Accepted<Cargo>) -> Copied<Cargo>;
+    /// May a node take this layout for the oldest active one?
+    fn certificate(
+        &self,
+        knowledge: &Knowledge,
+        me: NodeId,
+        lo: LayoutVersion,
+        synced: &dyn Fn(NodeId) -> LayoutVersion,
+    ) -> Option<Certificate>;
+    /// May a node drop its rows?
+    fn droppable(
+        &self,
+        knowledge: &Knowledge,
+        me: NodeId,
+        synced: &dyn Fn(NodeId) -> LayoutVersion,
+    ) -> Option<Droppable>;
+    /// May a node be in the next layout?
+    fn may_enter(&self, knowledge: &Knowledge, me: NodeId, lo: LayoutVersion) -> bool;
+    /// Is this guard of the driver's left out?
+    fn lacks(&self, flaw: Flaw) -> bool;
 }
 
-struct Run<R>(PhantomData<R>);
+/// The one partition of every world.
+pub const PARTITION: Partition = Partition(0);
+
+struct Run<R> {
+    left_out: Option<Flaw>,
+    rules: PhantomData<R>,
+}
 
 impl<R: Rules + Send + Sync + 'static> Protocol for Run<R> {
+    fn take_effect(&self) {
+        LEFT_OUT.set(self.left_out);
+    }
+
     fn serve(&self, admitted: &Admitted, stored: &Stored<Cargo>, request: &Request<Cargo>) -> Served<Cargo> {
         serve_row::<Cargo, R>(admitted, stored, u64::MAX, 0, request)
+    }
+
+    fn serve_elector(&self, cell: &register::Cell<Cargo>, request: &Request<Cargo>) -> Served<Cargo> {
+        layout::serve_elector::<Cargo, R>(cell, request)
     }
 
     fn coordinator(&self, order: &Order, sets: ReplicaSets) -> Box<dyn Coordinator> {
         operation::coordinator::<R>(order, sets)
     }
+
+    fn syncer(&self, sources: Sources) -> Box<dyn Coordinator> {
+        Box::new(Syncer::<R>::new(sources))
+    }
+
+    fn admit(&self, knowledge: &Knowledge, me: NodeId, asked: View) -> Result<Admitted, Refusal> {
+        knowledge.admit::<R>(me, PARTITION, asked)
+    }
+
+    fn sets(&self, knowledge: &Knowledge) -> ReplicaSets {
+        knowledge.replica_sets::<R>(PARTITION, knowledge.view(PARTITION))
+    }
+
+    fn sources(&self, knowledge: &Knowledge, me: NodeId, standing: Standing) -> Sources {
+        Sources::of::<R>(knowledge, me, PARTITION, standing)
+    }
+
+    fn copy(&self, cell: &register::Cell<Cargo>, held: &Accepted<Cargo>) -> Copied<Cargo> {
+        cell.copy::<R>(held)
+    }
+
+    fn certificate(
+        &self,
+        knowledge: &Knowledge,
+        me: NodeId,
+        lo: LayoutVersion,
+        synced: &dyn Fn(NodeId) -> LayoutVersion,
+    ) -> Option<Certificate> {
+        Certificate::of::<R>(knowledge, me, PARTITION, lo, synced)
+    }
+
+    fn droppable(
+        &self,
+        knowledge: &Knowledge,
+        me: NodeId,
+        synced: &dyn Fn(NodeId) -> LayoutVersion,
+    ) -> Option<Droppable> {
+        Droppable::of::<R>(knowledge, me, PARTITION, synced)
+    }
+
+    fn may_enter(&self, knowledge: &Knowledge, me: NodeId, lo: LayoutVersion) -> bool {
+        layout::may_enter::<R>(knowledge, me, PARTITION, lo)
+    }
+
+    fn lacks(&self, flaw: Flaw) -> bool {
+        R::lacks(flaw)
+    }
 }
 
 /// The rules as they are meant.
-pub fn sound() -> &'static dyn Protocol {
-    &Run(PhantomData::<Sound>)
+pub fn sound() -> Arc<dyn Protocol> {
+    Arc::new(Run {
+        left_out: None,
+        rules: PhantomData::<Sound>,
+    })
 }
 
-fn run<const FLAW: u8>() -> &'static dyn Protocol {
-    &Run(PhantomData::<Without<FLAW>>)
+/// The rules without the guard that `flaw` names.
+pub fn without(flaw: Flaw) -> Arc<dyn Protocol> {
+    Arc::new(Run {
+        left_out: Some(flaw),
+        rules: PhantomData::<LessOne>,
+    })
 }
 
 /// Every flaw, in the order of the specification.
-pub const FLAWS: [Flaw; 25] = [
+pub const FLAWS: [Flaw; 50] = [
     Flaw::WriteBelowQuorum,
     Flaw::ReadBelowQuorum,
     Flaw::NoWriteBack,
@@ -81,35 +192,29 @@ pub const FLAWS: [Flaw; 25] = [
     Flaw::ListBeforeGate,
     Flaw::DeletionSkipsSuspects,
     Flaw::DeletionNotOwned,
+    Flaw::NoViewOnRequests,
+    Flaw::ServesOlderHi,
+    Flaw::ServesOlderLo,
+    Flaw::ViewNotAdopted,
+    Flaw::PullDoesNotWedge,
+    Flaw::QuorumOfNewest,
+    Flaw::QuorumOfUnion,
+    Flaw::AnswersKeptAcrossViews,
+    Flaw::SyncFromOne,
+    Flaw::SyncSkipsOlder,
+    Flaw::SyncOfNothing,
+    Flaw::PullsKeptAcrossViews,
+    Flaw::SyncJoins,
+    Flaw::SyncIgnoresPromises,
+    Flaw::GateSettled,
+    Flaw::GatedRowNotPulledAgain,
+    Flaw::SyncNeverSettles,
+    Flaw::SyncCutShort,
+    Flaw::RetiresEarly,
+    Flaw::RetiresAlone,
+    Flaw::RetiresWithAll,
+    Flaw::DropsEarly,
+    Flaw::DropsUnretired,
+    Flaw::ReadmitsAfterGap,
+    Flaw::ElectionOverwrites,
 ];
-
-/// The rules without the guard that `flaw` names.
-pub fn without(flaw: Flaw) -> &'static dyn Protocol {
-    match flaw {
-        Flaw::WriteBelowQuorum => run::<{ Flaw::WriteBelowQuorum as u8 }>(),
-        Flaw::ReadBelowQuorum => run::<{ Flaw::ReadBelowQuorum as u8 }>(),
-        Flaw::NoWriteBack => run::<{ Flaw::NoWriteBack as u8 }>(),
-        Flaw::WriteBackBelowQuorum => run::<{ Flaw::WriteBackBelowQuorum as u8 }>(),
-        Flaw::HeadTakenForWhole => run::<{ Flaw::HeadTakenForWhole as u8 }>(),
-        Flaw::WriteIgnoresPromise => run::<{ Flaw::WriteIgnoresPromise as u8 }>(),
-        Flaw::WriteBackIgnoresPromise => run::<{ Flaw::WriteBackIgnoresPromise as u8 }>(),
-        Flaw::AcceptIgnoresPromise => run::<{ Flaw::AcceptIgnoresPromise as u8 }>(),
-        Flaw::PrepareBelowQuorum => run::<{ Flaw::PrepareBelowQuorum as u8 }>(),
-        Flaw::RefusesUnsettled => run::<{ Flaw::RefusesUnsettled as u8 }>(),
-        Flaw::StrictWriteRetries => run::<{ Flaw::StrictWriteRetries as u8 }>(),
-        Flaw::EarlierMajorityCounts => run::<{ Flaw::EarlierMajorityCounts as u8 }>(),
-        Flaw::ForgetsOwnProposal => run::<{ Flaw::ForgetsOwnProposal as u8 }>(),
-        Flaw::RepeatsReplacedProposal => run::<{ Flaw::RepeatsReplacedProposal as u8 }>(),
-        Flaw::SettleRenames => run::<{ Flaw::SettleRenames as u8 }>(),
-        Flaw::GoesBack => run::<{ Flaw::GoesBack as u8 }>(),
-        Flaw::FilterBeforeMerge => run::<{ Flaw::FilterBeforeMerge as u8 }>(),
-        Flaw::ListingWithoutRepair => run::<{ Flaw::ListingWithoutRepair as u8 }>(),
-        Flaw::RepairLiveRowsOnly => run::<{ Flaw::RepairLiveRowsOnly as u8 }>(),
-        Flaw::MergeBeyondBound => run::<{ Flaw::MergeBeyondBound as u8 }>(),
-        Flaw::ListingFromOne => run::<{ Flaw::ListingFromOne as u8 }>(),
-        Flaw::GateUnchecked => run::<{ Flaw::GateUnchecked as u8 }>(),
-        Flaw::ListBeforeGate => run::<{ Flaw::ListBeforeGate as u8 }>(),
-        Flaw::DeletionSkipsSuspects => run::<{ Flaw::DeletionSkipsSuspects as u8 }>(),
-        Flaw::DeletionNotOwned => run::<{ Flaw::DeletionNotOwned as u8 }>(),
-    }
-}

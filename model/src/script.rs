@@ -28,6 +28,8 @@ pub enum Kind {
     List,
     /// `DROP`: a deletion of the bucket.
     DropBucket,
+    /// `ELECT`: a candidate stands for the next layout.
+    Elect,
 }
 
 /// One operation of one client.
@@ -97,6 +99,11 @@ impl Script {
         self.deeds.iter().map(|deed| deed.key.0 + 1).max().unwrap_or(1)
     }
 
+    /// Is it about the next layout?
+    pub fn is_election(&self) -> bool {
+        self.deeds.iter().any(|deed| deed.kind == Kind::Elect)
+    }
+
     /// Does anybody delete the bucket?
     pub fn has_gate(&self) -> bool {
         self.deeds.iter().any(|deed| deed.kind == Kind::DropBucket)
@@ -107,7 +114,8 @@ impl Kind {
     /// Does the operation need a stamp of its own from the beginning?
     pub fn is_stamped(self) -> bool {
         match self {
-            Kind::Write | Kind::Delete | Kind::Put(_) | Kind::Remove(_) | Kind::Again(_) | Kind::DropBucket => true,
+            Kind::Write | Kind::Delete | Kind::Put(_) | Kind::Remove(_) => true,
+            Kind::Again(_) | Kind::DropBucket | Kind::Elect => true,
             Kind::Read | Kind::Head | Kind::List => false,
         }
     }
@@ -124,6 +132,7 @@ fn kinds(name: &str) -> Result<Vec<Kind>, ScriptError> {
         "CDEL" => vec![Kind::Remove(unaimed)],
         "LIST" => vec![Kind::List],
         "DROP" => vec![Kind::DropBucket],
+        "ELECT" => vec![Kind::Elect],
         "H" => vec![Kind::Head],
         _ if !name.is_empty() && name.bytes().all(|letter| letter == b'R') => vec![Kind::Read; name.len()],
         _ => match name.strip_prefix("AGAIN") {
@@ -189,6 +198,7 @@ impl fmt::Display for Kind {
             Kind::Head => f.write_str("read the head"),
             Kind::List => f.write_str("list"),
             Kind::DropBucket => f.write_str("delete the bucket"),
+            Kind::Elect => f.write_str("stand for election"),
         }
     }
 }

@@ -62,6 +62,10 @@ impl Value for Cargo {
     fn is_whole(&self) -> bool {
         !matches!(self, Cargo::Object(_, Body::Detached))
     }
+
+    fn keeps_stamp(&self) -> bool {
+        matches!(self, Cargo::Gate(_))
+    }
 }
 
 /// Which operation wrote the object that a row holds, if it holds one.

@@ -119,7 +119,7 @@ fn act(entry: &Entry) -> Act {
         Kind::Put(condition) => Act::Swap(condition, Some(entry.author)),
         Kind::Remove(condition) => Act::Swap(condition, None),
         Kind::Read | Kind::Head => Act::Read,
-        Kind::Again(_) | Kind::List | Kind::DropBucket => panic!("not in these scripts"),
+        Kind::Again(_) | Kind::List | Kind::DropBucket | Kind::Elect => panic!("not in these scripts"),
     }
 }
 
@@ -127,7 +127,7 @@ fn returned(entry: &Entry) -> Option<Return> {
     match entry.outcome.as_ref()? {
         Outcome::Wrote => Some(Return::Done),
         Outcome::Found(found) | Outcome::Refused(found) => Some(Return::Holds(*found)),
-        Outcome::Unknown | Outcome::Nothing | Outcome::Listed(_) | Outcome::Dropped => None,
+        Outcome::Unknown | Outcome::Nothing | Outcome::Listed(_) | Outcome::Dropped | Outcome::Synced => None,
     }
 }
 

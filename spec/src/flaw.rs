@@ -5,7 +5,7 @@
 //! question below is the constant `false` and no trace of a flaw reaches the binary.
 
 /// One guard left out. The comment of each names the guard.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// A write is acknowledged by a majority of replicas, not by one less.
     WriteBelowQuorum,
@@ -58,6 +58,56 @@ pub enum Flaw {
     DeletionSkipsSuspects,
     /// Two deletions of one bucket do not both decide.
     DeletionNotOwned,
+    /// A request says under which layouts it was sent.
+    NoViewOnRequests,
+    /// A replica refuses requests under an older newest layout than its own.
+    ServesOlderHi,
+    /// A replica looks at its own oldest layout, not at the sender's alone: it refuses requests under an older one.
+    ServesOlderLo,
+    /// A replica adopts a request's view before it serves it.
+    ViewNotAdopted,
+    /// A pull makes its source adopt the puller's view.
+    PullDoesNotWedge,
+    /// A phase needs a majority of every active layout, not of the newest alone.
+    QuorumOfNewest,
+    /// A phase needs a majority of each active layout, not one of all their nodes.
+    QuorumOfUnion,
+    /// Answers given under an older view are dropped when a coordinator's view rises.
+    AnswersKeptAcrossViews,
+    /// A new owner pulls from a majority of each older active layout, not from one node.
+    SyncFromOne,
+    /// A new owner pulls from every older active layout, not from the one before alone.
+    SyncSkipsOlder,
+    /// A new owner pulls from a majority of its own layout where no older one is active.
+    SyncOfNothing,
+    /// A new owner pulls again when its view rises.
+    PullsKeptAcrossViews,
+    /// A new owner copies only rows that a majority of each older layout agrees on.
+    SyncJoins,
+    /// A new owner does not copy a row with a promise above its value.
+    SyncIgnoresPromises,
+    /// A new owner copies gates with their stamps, and settles none.
+    GateSettled,
+    /// A new owner that a closed gate keeps from settling a row pulls again, for its own gate may be an old one.
+    GatedRowNotPulledAgain,
+    /// A new owner settles the rows that it may not copy.
+    SyncNeverSettles,
+    /// A new owner is synced when the whole range was pulled, not the first page of it.
+    SyncCutShort,
+    /// A layout becomes the oldest active one when a majority of its nodes is synced, not one less.
+    RetiresEarly,
+    /// A node that is synced itself is no certificate that a majority is.
+    RetiresAlone,
+    /// A layout becomes the oldest active one without waiting for all of its nodes.
+    RetiresWithAll,
+    /// A node drops its rows only when every node of the newest layout is synced.
+    DropsEarly,
+    /// A node drops its rows only when every older layout is retired.
+    DropsUnretired,
+    /// No node comes back to a partition while a layout from before it left is active.
+    ReadmitsAfterGap,
+    /// A candidate for a layout gives way to one that somebody may have elected.
+    ElectionOverwrites,
 }
 
 /// Which guards are left out.

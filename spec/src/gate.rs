@@ -168,6 +168,16 @@ impl Deletion {
         }
     }
 
+    /// The view rose: replicas that came with it must close their gates before they can be counted, so the gate is
+    /// closed once more, by the same write.
+    pub fn on_view(self) -> Self {
+        match self {
+            Deletion::Listing(ballot) => Deletion::Closing(ballot),
+            Deletion::Claiming | Deletion::Closing(_) | Deletion::Deciding(_) => self,
+            Deletion::Opening(_) | Deletion::Over(_) => self,
+        }
+    }
+
     /// The listing is complete.
     pub fn on_listed(self, emptiness: Emptiness) -> Self {
         match (self, emptiness) {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flaw::Rules;
+use crate::flaw::{Rules, Sound};
 use crate::gate::{Gate, GateState};
 use crate::layout::{Admitted, Knowledge, Partition, Refusal, View};
 use crate::listing::Scanned;
@@ -111,7 +111,8 @@ pub struct Stored<V> {
 impl Peer {
     /// May the request be looked at?
     pub fn admit(&self, envelope: &Envelope) -> Result<Admitted, Refusal> {
-        self.knowledge.admit(self.me, envelope.partition, envelope.view)
+        self.knowledge
+            .admit::<Sound>(self.me, envelope.partition, envelope.view)
     }
 }
 

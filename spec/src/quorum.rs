@@ -55,6 +55,11 @@ impl ReplicaSets {
         members
     }
 
+    /// The sets, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[NodeId]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+
     /// Does every set have a majority of `Yes`?
     pub fn verdict(&self, vote: impl Fn(NodeId) -> Vote) -> Verdict {
         self.verdict_short_of(0, vote)

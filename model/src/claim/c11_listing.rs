@@ -4,9 +4,10 @@ use stateright::Property;
 use trellis_spec::flaw::Flaw;
 use trellis_spec::register::WriteMode;
 
+use super::c6_transition::OVERLAP;
 use super::{Claim, Mutant, Size, told};
 use crate::coordinator::Outcome;
-use crate::world::World;
+use crate::world::{Clocks, World};
 
 pub(super) fn claim() -> Claim {
     Claim {
@@ -19,6 +20,8 @@ pub(super) fn claim() -> Claim {
             Size::small("W;DEL|LIST", "strict", 17_963, strict),
             Size::small("W;W@1|LIST", "strict, one row a page", 20_800, paged),
             Size::small("W|W@1|LIST", "strict, one row a page", 73_636, paged),
+            Size::walk("W;DEL|LIST;LIST", "strict, ABC, then BCD", 2_000, 83_380, moving),
+            Size::long_walk("W;DEL|W@1|LIST;R", "strict, ABC, then BCD, many walks", None, moving),
             Size::large("W;DEL|LIST;LIST", "strict", 0, strict),
             Size::large("W|W|LIST;LIST", "strict", 0, strict),
             Size::large("W;DEL|W@1|LIST;R", "strict, one row a page", 0, paged),
@@ -72,4 +75,10 @@ fn strict(world: &mut World) {
 fn paged(world: &mut World) {
     strict(world);
     world.page_limit = 1;
+}
+
+fn moving(world: &mut World) {
+    strict(world);
+    world.clocks = Clocks::InOrder;
+    world.transit(&OVERLAP);
 }

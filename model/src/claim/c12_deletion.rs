@@ -4,9 +4,11 @@ use stateright::Property;
 use trellis_spec::flaw::Flaw;
 use trellis_spec::register::WriteMode;
 
+use super::c6_transition::OVERLAP;
 use super::{Claim, Mutant, Size, told};
 use crate::check::Search;
 use crate::coordinator::Outcome;
+use crate::invariant::an_open_bucket_has_an_open_gate;
 use crate::listing::Suspects;
 use crate::world::{Clocks, Faults, World};
 
@@ -23,6 +25,8 @@ pub(super) fn claim() -> Claim {
             Size::large("W;DEL|DROP", "strict, clocks in order", 0, strict),
             Size::large("W|DROP;DROP", "strict, clocks in order", 0, strict),
             Size::large("W|DEL|DROP", "strict, clocks in order", 0, strict),
+            Size::walk("W|DROP", "AB, then BC", 3_000, 86_966, moving),
+            Size::long_walk("W|DROP", "ABC, then BCD, many walks", None, moving_three),
             Size::five("W|DROP|DROP", "strict", strict),
         ],
         mutants: vec![
@@ -48,6 +52,17 @@ pub(super) fn claim() -> Claim {
                 "suspects-read-again",
                 "a deletion judges what the counted replicas show, and asks nobody else about it",
                 Size::hunt("W|DROP", "strict, clocks in order, suspects read again", reading_again),
+            ),
+            Mutant::rule(
+                "gate-settled",
+                "a new owner copies gates with their stamps, so that they can be opened again",
+                Flaw::GateSettled,
+                Size::chase("W|DROP", "AB, then BC", moving),
+            ),
+            Mutant::around(
+                "gate-not-synced",
+                "a new owner takes the gates with the rows",
+                Size::chase("W|DROP", "A, then B, gates are not pulled", gate_not_pulled),
             ),
             Mutant::rule(
                 "deletion-not-owned",
@@ -94,4 +109,24 @@ fn reading_again(world: &mut World) {
 fn delays(world: &mut World) {
     strict(world);
     world.faults = Faults::Delays;
+}
+
+fn moving(world: &mut World) {
+    strict(world);
+    world.transit(&[&[0, 1], &[1, 2]]);
+    world.claims.push(Property::always(
+        "an open bucket's gate is open",
+        an_open_bucket_has_an_open_gate,
+    ));
+}
+
+fn moving_three(world: &mut World) {
+    moving(world);
+    world.transit(&OVERLAP);
+}
+
+fn gate_not_pulled(world: &mut World) {
+    strict(world);
+    world.transit(&[&[0], &[1]]);
+    world.gates_are_pulled = false;
 }

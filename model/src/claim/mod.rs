@@ -10,7 +10,11 @@ mod c2_read_after_read;
 mod c3_unconditional;
 mod c4_conditional;
 mod c5_told_right;
+mod c6_transition;
+mod c7_copies;
+mod c8_moves_on;
 mod durable;
+mod elect;
 mod progress;
 mod whole;
 
@@ -82,8 +86,12 @@ pub fn all() -> Vec<Claim> {
         c3_unconditional::claim(),
         c4_conditional::claim(),
         c5_told_right::claim(),
+        c6_transition::claim(),
+        c7_copies::claim(),
+        c8_moves_on::claim(),
         c11_listing::claim(),
         c12_deletion::claim(),
+        elect::claim(),
         durable::claim(),
         whole::claim(),
         progress::claim(),
@@ -134,6 +142,52 @@ impl Size {
             unique: None,
             effort: Effort::Large,
             ..Size::small(script, about, 0, set)
+        }
+    }
+
+    /// So many random walks in which layouts move on, and how many states they meet.
+    pub(crate) fn walk(
+        script: &'static str,
+        about: &'static str,
+        walks: usize,
+        met: usize,
+        set: fn(&mut World),
+    ) -> Self {
+        Size {
+            search: Search::Biased { seed: 6, walks },
+            ..Size::small(script, about, met, set)
+        }
+    }
+
+    /// The same, for a person to run.
+    pub(crate) fn long_walk(
+        script: &'static str,
+        about: &'static str,
+        met: impl Into<Option<usize>>,
+        set: fn(&mut World),
+    ) -> Self {
+        Size {
+            unique: met.into(),
+            effort: Effort::Large,
+            ..Size::walk(script, about, 50_000, 0, set)
+        }
+    }
+
+    /// The nearest states only, for a person to run.
+    pub(crate) fn near(script: &'static str, about: &'static str, set: fn(&mut World)) -> Self {
+        const NEAREST: usize = 6_000_000;
+        Size {
+            search: Search::Nearest(NEAREST),
+            unique: None,
+            ..Size::large(script, about, None, set)
+        }
+    }
+
+    /// Where a mutant is looked for that seldom shows itself in the nearest states.
+    pub(crate) fn chase(script: &'static str, about: &'static str, set: fn(&mut World)) -> Self {
+        Size {
+            unique: None,
+            ..Size::walk(script, about, 1_000_000, 0, set)
         }
     }
 

@@ -45,12 +45,12 @@ fn live(world: &mut World) {
 fn dead(world: &mut World) {
     live(world);
     world.clocks = Clocks::InOrder;
-    world.dead = 1;
+    world.dead = vec![0];
 }
 
 fn two_dead(world: &mut World) {
     dead(world);
-    world.dead = 2;
+    world.dead = vec![0, 1];
 }
 
 fn lossy(world: &mut World) {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use trellis_spec::layout::{GatedRow, Refusal, View};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Audience, Reply, Request};
 use trellis_spec::stamp::Stamp;
 
-use super::{Column, Disks, Fusion, Restamp, Slot, State, World};
+use super::layouts::waits;
+use super::{Column, Fusion, Restamp, Settlers, Slot, State, World};
 use crate::coordinator::{Answer, Call, Coordinator, Move, Why};
 use crate::value::Key;
 
@@ -34,6 +36,20 @@ pub enum Action {
     Crash { column: u8 },
     /// A replica sends another what it holds of a row.
     Repair { from: u8, to: u8, row: u8 },
+    /// A node hears of the next layout.
+    Learn { column: u8 },
+    /// A node learns that a majority is synced: this layout is the oldest active one.
+    Retire { column: u8, to: u8 },
+    /// A node that left deletes its rows.
+    Drop { column: u8 },
+    /// An operation is about to begin at a coordinator that knows what this node knows.
+    Inform { op: u8, column: u8 },
+    /// The next layout is elected.
+    Decide,
+    /// A source reads its rows for a pull to come.
+    Snapshot { column: u8 },
+    /// A disk loses what it held.
+    LoseDisk { column: u8 },
 }
 
 /// A stamp that lies above everything in the world is so far above.
@@ -41,6 +57,7 @@ const FAR: u64 = 50;
 
 impl World {
     pub(super) fn apply(&self, state: &mut State, action: Action) {
+        self.protocol.take_effect();
         match action {
             Action::Deliver { op, column } => {
                 let answer = self.handle(state, op, column);
@@ -62,8 +79,8 @@ impl World {
             }
             Action::Late { column, index } => {
                 let at = state.column(column.into());
-                let (key, request) = at.late.remove(index.into());
-                self.serve(at, key, &request);
+                let (view, key, request) = at.late.remove(index.into());
+                self.serve_late(column.into(), at, view, key, request);
             }
             Action::Patience { op } => {
                 let mut coordinator = self.caught_up(state, op.into());
@@ -76,19 +93,36 @@ impl World {
             Action::Crash { column } => {
                 let at = state.column(column.into());
                 at.rows.clone_from(&at.durable);
+                at.seat = at.durable_seat.unwrap_or(at.seat);
                 state.crashes += 1;
+                self.forget_sync(state, column.into());
             }
             Action::Repair { from, to, row } => self.repair(state, from.into(), to.into(), Key(row)),
+            Action::Learn { .. }
+            | Action::Retire { .. }
+            | Action::Drop { .. }
+            | Action::Inform { .. }
+            | Action::Decide
+            | Action::Snapshot { .. }
+            | Action::LoseDisk { .. } => self.apply_to_layouts(state, action),
         }
     }
 
     pub(super) fn hear(&self, state: &mut State, op: usize, column: usize, answer: Answer) {
         let at = state.column(column);
         let is_read = matches!(answer, Answer::Row(Reply::Row { .. }) | Answer::Scanned(_));
-        match self.disks {
-            Disks::Dirty { .. } if is_read => {}
-            Disks::Immediate => {}
-            Disks::Grouped { .. } | Disks::Dirty { .. } => flush(at),
+        if waits(self.disks, is_read, matches!(answer, Answer::Pulled(_))) {
+            flush(at);
+        }
+        if let Answer::Refused(refusal) = answer {
+            let behind = |view: View| state.running(op).is_some_and(|running| running.view.is_behind(view));
+            match refusal {
+                Refusal::Stale(view) if behind(view) => self.outdated(state, op, view),
+                Refusal::Stale(_) | Refusal::NeedLayout(_) | Refusal::NotOwner(_) => {
+                    state.column(column).slots[op] = Slot::Served;
+                }
+            }
+            return;
         }
         let mut coordinator = self.caught_up(state, op);
         let round = state.running(op).map_or(0, |running| running.round);
@@ -136,6 +170,20 @@ impl World {
                         return;
                     }
                 },
+                Move::Copy(rows) => {
+                    let blocked = self.copy(state, op, &rows);
+                    coordinator.on_copied(blocked)
+                }
+                Move::Gated(_) => {
+                    let fate = self.fate_of_bucket(state);
+                    let Some(running) = state.running_mut(op) else { return };
+                    if fate == GatedRow::BucketThere && running.retries >= self.retries {
+                        self.give_up(state, op);
+                        return;
+                    }
+                    running.retries += u8::from(fate == GatedRow::BucketThere);
+                    coordinator.on_gated(fate)
+                }
                 Move::Done(outcome) => {
                     self.finish(state, op, outcome, coordinator.evidence());
                     return;
@@ -151,8 +199,13 @@ impl World {
         coordinator: Box<dyn Coordinator>,
         asked: (u32, Audience, Call),
     ) {
+        if self.has_transitions() {
+            let last = state.running(op).and_then(|running| running.call.clone());
+            state.ghost.asked(last.as_ref(), &asked.2);
+        }
         self.leave_behind(state, op);
         if let Some(running) = state.running_mut(op) {
+            running.pending = None;
             running.coordinator = Arc::from(coordinator);
             running.call = Some(asked.2);
             (running.round, running.audience) = (asked.0, asked.1);
@@ -167,7 +220,9 @@ impl World {
             return None;
         }
         running.retries += u8::from(why == Why::Competing);
-        if self.restamp == Restamp::CloseOrFar {
+        let must_wait = self.must_wait(state, op);
+        let running = state.running_mut(op)?;
+        if self.restamp == Restamp::CloseOrFar || must_wait {
             running.pending = Some(above);
             self.leave_behind(state, op);
             return None;
@@ -203,10 +258,14 @@ impl World {
     /// Requests that were not handled anywhere are late from now on.
     pub(super) fn leave_behind(&self, state: &mut State, op: usize) {
         let Some(running) = state.running_mut(op) else { return };
-        let call = running.call.take().filter(|_| running.after.is_some());
-        let running = running.clone();
+        let before = running.clone();
+        let tame = self.settlers == Settlers::OneAtATime && op >= self.script.deeds.len();
+        let call = running.call.take().filter(|_| before.after.is_some() && !tame);
+        let asked: Vec<usize> = (0..state.columns.len())
+            .filter(|index| self.asks(&before, *index))
+            .collect();
         for (index, shared) in state.columns.iter_mut().enumerate() {
-            let will_be_late = call.is_some() && running.asks(index) && !shared.dead;
+            let will_be_late = call.is_some() && asked.contains(&index) && !shared.dead;
             if shared.slots[op] == Slot::Open && !will_be_late {
                 continue;
             }
@@ -215,15 +274,16 @@ impl World {
             if let (Slot::Open, true, Some(Call::Row(key, request))) = (slot, will_be_late, &call)
                 && !matches!(request, Request::Read(_))
             {
-                column.late.push((*key, request.clone()));
+                column.late.push((before.view, *key, request.clone()));
             }
         }
     }
 }
 
-fn flush(column: &mut Column) {
+pub(super) fn flush(column: &mut Column) {
     if !column.durable.is_empty() {
         column.durable.clone_from(&column.rows);
+        column.durable_seat = Some(column.seat);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use trellis_spec::layout::View;
 use trellis_spec::stamp::Stamp;
 
 use super::state::Running;
@@ -13,7 +14,21 @@ use crate::value::OpIndex;
 
 impl World {
     pub(super) fn finish(&self, state: &mut State, op: usize, outcome: Outcome, evidence: Evidence) {
+        if state.ops[op].is_sync {
+            if outcome == Outcome::Synced {
+                self.finish_sync(state, op);
+            } else {
+                // It took too many stamps; only a world with more of them goes on.
+                self.stop_sync(state, op, self.retries.saturating_add(1));
+            }
+            return;
+        }
         self.leave_behind(state, op);
+        let Some(running) = state.running(op) else { return };
+        if let (Evidence::At(stamp), true) = (evidence, self.has_transitions()) {
+            let (key, hi) = (self.script.deeds[op].key, running.view.hi);
+            state.ghost.answered(key, hi, stamp);
+        }
         let Some(running) = state.running(op) else { return };
         let (after, floor, attempts) = (running.after.unwrap_or(0), running.floor, running.retries + 1);
         let verdict = self.on_evidence(state, op, floor, evidence);
@@ -80,24 +95,25 @@ impl World {
                 attempts,
             })
         };
-        state.ops.iter().enumerate().filter_map(entry).collect()
+        let ops = state.ops.iter().take(self.script.deeds.len());
+        ops.enumerate().filter_map(entry).collect()
     }
 
     /// Operations whose turn it is get their coordinators. They begin when their first message is handled.
     pub(super) fn make_ready(&self, state: &mut State) {
-        for op in 0..state.ops.len() {
+        for op in 0..self.script.deeds.len() {
             let client = self.script.deeds[op].client;
             let before = op
                 .checked_sub(1)
                 .filter(|before| self.script.deeds[*before].client == client);
             let free = before.is_none_or(|before| matches!(state.ops[before].progress, Progress::Told { .. }));
             if free && state.ops[op].progress == Progress::Waiting {
-                state.ops[op].progress = Progress::Running(self.ready(state, op));
+                state.ops[op].progress = Progress::Running(self.ready(state, op, self.first_seat().view));
             }
         }
     }
 
-    pub(super) fn ready(&self, state: &State, op: usize) -> Running {
+    pub(super) fn ready(&self, state: &State, op: usize, view: View) -> Running {
         let index = OpIndex(op as u8);
         let author = self.script.author(index);
         let order = Order {
@@ -109,13 +125,16 @@ impl World {
             keys: self.script.keys(),
             suspects: self.suspects,
         };
-        let mut coordinator = self.protocol.coordinator(&order, self.sets.clone());
+        let mut coordinator = self
+            .protocol
+            .coordinator(&order, self.protocol.sets(self.knowledge(view)));
         let stamp = self.first_stamp(state, op);
         let Move::Ask { round, audience, call } = coordinator.start(stamp) else {
             panic!("every operation begins with a question");
         };
         Running {
             coordinator: Arc::from(coordinator),
+            view,
             round,
             audience,
             call: Some(call),

@@ -60,6 +60,21 @@ pub enum Disks {
         /// How often a replica may crash.
         crashes: u8,
     },
+    /// The same, but the answer to a pull does not wait.
+    DirtyPull {
+        /// How often a replica may crash.
+        crashes: u8,
+    },
+}
+
+impl Disks {
+    /// How often a replica may crash; nothing: whatever changes is durable at once.
+    pub fn crashes(self) -> Option<u8> {
+        match self {
+            Disks::Immediate => None,
+            Disks::Grouped { crashes } | Disks::Dirty { crashes } | Disks::DirtyPull { crashes } => Some(crashes),
+        }
+    }
 }
 
 /// Do replicas repair each other's rows?
@@ -100,4 +115,42 @@ pub enum Deadlines {
     BeforeNext,
     /// Never.
     Never,
+}
+
+/// Who hears of a new layout by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learning {
+    /// Its replicas; the others hear of it with requests and pulls.
+    NewOwners,
+    /// Everybody.
+    Anyone,
+}
+
+/// How many nodes settle rows at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlers {
+    /// One after the other, and their messages are not late: a part of all schedules.
+    OneAtATime,
+    /// Any number, with late messages.
+    Any,
+}
+
+/// From when the rows are that a source sends to a puller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snapshots {
+    /// From after it adopted the puller's view.
+    AfterFence,
+    /// From any moment before.
+    BeforeFence,
+}
+
+/// May a disk lose what it held?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskLoss {
+    /// No.
+    Never,
+    /// One does, and its node goes on under the same identity as if nothing had happened.
+    Unnoticed,
+    /// One does, and its node answers nothing before it has synced.
+    Noticed,
 }

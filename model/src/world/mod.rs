@@ -17,25 +17,33 @@
 mod act;
 mod client;
 mod config;
+mod layouts;
 mod possible;
 mod replica;
 mod show;
 mod state;
+mod syncs;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stateright::{Model, Property};
-use trellis_spec::layout::{Admitted, Knowledge, Member, Partition, initial};
-use trellis_spec::quorum::{NodeId, ReplicaSets};
+use trellis_spec::flaw::Sound;
+use trellis_spec::layout::{Admitted, Knowledge, View};
+use trellis_spec::quorum::NodeId;
 use trellis_spec::register::WriteMode;
 
 pub use act::Action;
-pub use config::{Clocks, Deadlines, Disks, Entropy, Faults, Fusion, Resend, Restamp, Stamps, Witness};
+pub use config::{
+    Clocks, Deadlines, DiskLoss, Disks, Entropy, Faults, Fusion, Learning, Resend, Restamp, Settlers, Snapshots,
+    Stamps, Witness,
+};
+pub use layouts::oldest_needed;
 pub use show::Names;
-pub use state::{Column, Op, Progress, Slot, State, Verdict};
+pub use state::{Column, Disk, Ghost, Op, Progress, Seat, Slot, State, Verdict};
 
 use crate::listing::Suspects;
-use crate::rules::{Protocol, sound};
+use crate::rules::{PARTITION, Protocol, sound};
 use crate::script::Script;
 use crate::value::Body;
 
@@ -43,13 +51,29 @@ use crate::value::Body;
 #[derive(Clone)]
 pub struct World {
     /// The rules.
-    pub protocol: &'static dyn Protocol,
+    pub protocol: Arc<dyn Protocol>,
     /// What clients do.
     pub script: Script,
     /// How many replicas there are.
     pub replicas: u8,
-    /// How many of them never answer.
-    pub dead: u8,
+    /// Those that never answer.
+    pub dead: Vec<u8>,
+    /// The replicas of each layout.
+    pub layouts: Vec<Vec<u8>>,
+    /// So many of them are decided from the beginning.
+    pub decided: u8,
+    /// Who hears of a layout by itself.
+    pub learning: Learning,
+    /// How many syncs settle rows at a time.
+    pub settlers: Settlers,
+    /// From when pulled rows are.
+    pub snapshots: Snapshots,
+    /// Lost disks.
+    pub disk_loss: DiskLoss,
+    /// Do pulls tell of gates?
+    pub gates_are_pulled: bool,
+    /// Does a sync hear that a bucket is gone?
+    pub fates_are_known: bool,
     /// What unconditional writes do when they meet something newer.
     pub mode: WriteMode,
     /// How often an operation may get another stamp.
@@ -87,18 +111,28 @@ pub struct World {
     /// Checked besides the specification.
     pub claims: Vec<Property<World>>,
     admitted: Admitted,
-    sets: ReplicaSets,
+    known: Arc<BTreeMap<View, Knowledge>>,
 }
 
 impl World {
     /// Sound rules, and the simplest of everything else.
     pub fn new(script: Script, replicas: u8) -> Self {
-        let (admitted, sets) = layout(replicas);
+        let layouts = vec![(0..replicas).collect()];
+        let known = layouts::knowledge(replicas, &layouts);
+        let admitted = admitted(&known);
         World {
             protocol: sound(),
             script,
             replicas,
-            dead: 0,
+            dead: Vec::new(),
+            layouts,
+            decided: 1,
+            learning: Learning::Anyone,
+            settlers: Settlers::Any,
+            snapshots: Snapshots::AfterFence,
+            disk_loss: DiskLoss::Never,
+            gates_are_pulled: true,
+            fates_are_known: true,
             mode: WriteMode::Available,
             retries: 1,
             rounds: u32::MAX,
@@ -118,8 +152,19 @@ impl World {
             sorted: true,
             claims: Vec::new(),
             admitted,
-            sets,
+            known: Arc::new(known),
         }
+    }
+
+    /// The same clients where these layouts follow each other, the second of them decided. Nodes have roles now, so that
+    /// columns are not sorted.
+    pub fn transit(&mut self, layouts: &[&[u8]]) {
+        let highest = layouts.iter().flat_map(|nodes| nodes.iter()).max();
+        self.replicas = highest.map_or(1, |highest| highest + 1);
+        self.layouts = layouts.iter().map(|nodes| nodes.to_vec()).collect();
+        self.decided = self.layouts.len().min(2) as u8;
+        self.known = Arc::new(layouts::knowledge(self.replicas, &self.layouts));
+        self.sorted = false;
     }
 
     /// The replicas' names, column by column of an unsorted state.
@@ -132,23 +177,28 @@ impl World {
     }
 
     fn initial(&self, clocks: &[u64]) -> State {
-        let ops = clocks.iter().map(|clock| Op {
-            clock: *clock,
+        self.protocol.take_effect();
+        let op = |clock, is_sync| Op {
+            clock,
+            spent: 0,
+            is_sync,
             progress: Progress::Waiting,
-        });
+        };
+        let ops = clocks.iter().map(|clock| op(*clock, false));
+        let syncs = self.syncers().into_iter().map(|_| op(0, true));
+        let ops: Vec<Op> = ops.chain(syncs).collect();
         let column = |index| {
-            Arc::new(Column::new(
-                self.rows(),
-                self.script.deeds.len(),
-                index < self.dead,
-                self.disks,
-            ))
+            let dead = self.dead.contains(&index);
+            Arc::new(Column::new(self.rows(), ops.len(), dead, self.first_seat(), self.disks))
         };
         let mut state = State {
             columns: (0..self.replicas).map(column).collect(),
-            ops: ops.collect(),
+            ops: ops.clone(),
             answered: trellis_spec::stamp::Stamp::ZERO,
             crashes: 0,
+            decided: self.decided,
+            lost: 0,
+            ghost: Ghost::default(),
             verdict: Verdict::Fine,
         };
         self.make_ready(&mut state);
@@ -157,22 +207,12 @@ impl World {
     }
 }
 
-/// The real door is passed once: in one layout it answers the same for every request.
-fn layout(replicas: u8) -> (Admitted, ReplicaSets) {
-    let member = |index: u8| Member {
-        id: World::node(usize::from(index)),
-        key: [index; 32],
-        disk: [index; 16],
-        zone: index.to_string(),
-        capacity_bytes: 1,
-    };
-    let layout = initial((0..replicas).map(member).collect(), replicas, 1).expect("as many members as copies");
-    let knowledge = Knowledge::of(layout);
-    let view = knowledge.view(Partition(0));
-    let admitted = knowledge
-        .admit(World::node(0), Partition(0), view)
-        .expect("a member is admitted under its own view");
-    (admitted, knowledge.replica_sets(Partition(0), view))
+/// In one layout the real door answers the same for every request: it is passed once.
+fn admitted(known: &BTreeMap<View, Knowledge>) -> Admitted {
+    let (view, knowledge) = known.iter().next().expect("there is a layout");
+    knowledge
+        .admit::<Sound>(World::node(0), PARTITION, *view)
+        .expect("a member is admitted under its own view")
 }
 
 impl Model for World {
@@ -199,6 +239,9 @@ impl Model for World {
         let mut state = last.clone();
         self.apply(&mut state, action);
         self.tidy(&mut state);
+        if self.has_transitions() && self.has_fallen(last, &state) {
+            state.verdict = Verdict::Fell;
+        }
         Some(state)
     }
 

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use trellis_spec::layout::View;
 use trellis_spec::register::Audience;
 
+use super::layouts::answers;
 use super::state::Running;
-use super::{Action, Column, Deadlines, Disks, Entropy, Faults, Fusion, Resend, Slot, State, Verdict, World};
+use super::{
+    Action, Column, Deadlines, Entropy, Faults, Fusion, Learning, Resend, Restamp, Slot, State, Verdict, World,
+};
 use crate::coordinator::{Call, Move};
 
 impl World {
     pub(super) fn possible(&self, state: &State, actions: &mut Vec<Action>) {
+        self.protocol.take_effect();
         if state.verdict != Verdict::Fine {
             return;
         }
@@ -31,6 +36,7 @@ impl World {
             }));
             self.possible_at(state, column as u8, actions);
         }
+        self.possible_with_layouts(state, actions);
     }
 
     /// Is a column the same as the one before it, so that whatever happens to it is covered there?
@@ -42,14 +48,19 @@ impl World {
         let Some(running) = state.running(op) else { return };
         let number = op as u8;
         if running.pending.is_some() {
-            actions.extend([false, true].map(|far| Action::Restamp { op: number, far }));
+            if !state.ops[op].is_sync {
+                actions.extend([false, true].map(|far| Action::Restamp { op: number, far }));
+            } else if !self.must_wait(state, op) {
+                let far = self.restamp == Restamp::CloseOrFar;
+                actions.push(Action::Restamp { op: number, far });
+            }
             return;
         }
         for (index, column) in state.columns.iter().enumerate() {
-            if column.dead || !running.asks(index) || self.is_twin(state, index) {
+            if !answers(column) || !self.asks(running, index) || self.is_twin(state, index) {
                 continue;
             }
-            self.possible_between(running, number, index as u8, column, actions);
+            self.possible_between(running, (number, index as u8), column, actions);
         }
         if self.faults == Faults::Delays {
             return;
@@ -57,7 +68,9 @@ impl World {
         if running.after.is_some() && self.is_impatient(state, op, running) {
             actions.push(Action::Patience { op: number });
         }
-        let client = self.script.deeds[op].client;
+        let Some(client) = self.script.deeds.get(op).map(|deed| deed.client) else {
+            return;
+        };
         let has_next = self.script.deeds.get(op + 1).is_some_and(|next| next.client == client);
         if running.after.is_some() && self.deadlines == Deadlines::BeforeNext && has_next {
             actions.push(Action::GiveUp { op: number });
@@ -67,8 +80,7 @@ impl World {
     pub(super) fn possible_between(
         &self,
         running: &Running,
-        op: u8,
-        column: u8,
+        (op, column): (u8, u8),
         at: &Column,
         actions: &mut Vec<Action>,
     ) {
@@ -77,7 +89,8 @@ impl World {
             (Slot::Open, Fusion::Apart) => actions.push(serve),
             (Slot::Open, Fusion::Fused) => {
                 actions.push(Action::Deliver { op, column });
-                let changes = |call: &Call| self.faults == Faults::All && self.would_change(at, call);
+                let changes =
+                    |call: &Call| self.faults == Faults::All && self.would_change(column, at, running.view, call);
                 if running.call.as_ref().is_some_and(changes) {
                     actions.push(serve);
                 }
@@ -96,11 +109,9 @@ impl World {
 
     pub(super) fn possible_at(&self, state: &State, column: u8, actions: &mut Vec<Action>) {
         let at = &state.columns[usize::from(column)];
-        let crashes = match self.disks {
-            Disks::Immediate => 0,
-            Disks::Grouped { crashes } | Disks::Dirty { crashes } => crashes,
-        };
-        if crashes > 0 && at.durable != at.rows {
+        let crashes = self.disks.crashes().unwrap_or(0);
+        let not_durable = at.durable != at.rows || at.durable_seat.is_some_and(|seat| seat != at.seat);
+        if crashes > 0 && not_durable {
             actions.push(Action::Flush { column });
             if state.crashes < crashes {
                 actions.push(Action::Crash { column });
@@ -119,14 +130,24 @@ impl World {
         }
     }
 
-    pub(super) fn would_change(&self, at: &Column, call: &Call) -> bool {
+    /// Does a replica's state differ after it handled the call?
+    fn would_change(&self, column: u8, at: &Column, view: View, call: &Call) -> bool {
+        if matches!(call, Call::Pull(_)) && self.learning == Learning::Anyone {
+            // The source would only learn, which it may do by itself.
+            return false;
+        }
+        if self.has_transitions() && at.seat.view.is_behind(view) {
+            let mut after = at.clone();
+            self.serve_call(column.into(), &mut after, view, call.clone(), true);
+            return after != *at;
+        }
         match call {
-            Call::Row(key, request) => self
-                .protocol
-                .serve(&self.admitted, &self.stored(at, *key), request)
-                .changed
-                .is_some(),
-            Call::Scan(_) => false,
+            Call::Row(key, request) => {
+                let admitted =
+                    !self.has_transitions() || self.enter(column.into(), &mut at.clone(), view, call).is_ok();
+                admitted && self.served(&self.stored(at, *key), request).changed.is_some()
+            }
+            Call::Scan(_) | Call::Pull(_) => false,
         }
     }
 }

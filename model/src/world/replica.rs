@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use trellis_spec::gate::{Gate, GateState};
+use trellis_spec::layout::{Pulled, View, pulled_rows};
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::Stored;
-use trellis_spec::register::{Audience, Cell, Fetch, Reply, Request};
+use trellis_spec::register::{Audience, Cell, Fetch, Reply, Request, Served};
 use trellis_spec::stamp::Stamp;
 
 use super::{Column, Entropy, Faults, Progress, State, Verdict, World};
@@ -25,12 +26,20 @@ impl World {
             running.after = Some(known);
             running.floor = answered;
         }
+        let (view, audience) = (running.view, running.audience);
         let call = running
             .call
             .clone()
             .expect("an operation that waits for no stamp has asked");
-        let whole = running.audience != Audience::All || column == 0;
-        let at = state.column(column.into());
+        let whole = audience != Audience::All || column == 0;
+        self.serve_call(column.into(), state.column(column.into()), view, call, whole)
+    }
+
+    /// A replica handles a request that was sent under `view`.
+    pub(super) fn serve_call(&self, index: usize, at: &mut Column, view: View, call: Call, whole: bool) -> Answer {
+        if let Err(refusal) = self.enter(index, at, view, &call) {
+            return Answer::Refused(refusal);
+        }
         match call {
             Call::Row(key, Request::Read(fetch)) => {
                 // Drivers ask one replica for the body and the others for heads.
@@ -43,7 +52,21 @@ impl World {
             }
             Call::Row(key, request) => Answer::Row(self.serve(at, key, &request)),
             Call::Scan(from) => Answer::Scanned(self.scan(at, from)),
+            Call::Pull(from) => Answer::Pulled(self.pulled(at, from)),
         }
+    }
+
+    /// A replica handles a request that nobody waits for.
+    pub(super) fn serve_late(&self, index: usize, at: &mut Column, view: View, key: Key, request: Request<Cargo>) {
+        self.serve_call(index, at, view, Call::Row(key, request), true);
+    }
+
+    fn pulled(&self, at: &Column, from: Key) -> Pulled<Key, Cargo> {
+        let rows = at.snapshot.as_ref().unwrap_or(&at.rows);
+        let left_out = |key: &Key| !self.gates_are_pulled && *key == gate_row(self.script.keys());
+        let rows = (0..).map(Key).zip(rows.iter().cloned());
+        let wanted = rows.filter(|(key, _)| *key >= from && !left_out(key));
+        pulled_rows(wanted, self.page_limit)
     }
 
     /// The operations whose clients know what became of them, as bits.
@@ -57,11 +80,19 @@ impl World {
     }
 
     pub(super) fn serve(&self, at: &mut Column, key: Key, request: &Request<Cargo>) -> Reply<Cargo> {
-        let served = self.protocol.serve(&self.admitted, &self.stored(at, key), request);
+        let served = self.served(&self.stored(at, key), request);
         if let Some(changed) = served.changed {
             at.rows[usize::from(key.0)] = changed;
         }
         served.reply
+    }
+
+    pub(super) fn served(&self, stored: &Stored<Cargo>, request: &Request<Cargo>) -> Served<Cargo> {
+        if self.script.is_election() {
+            self.protocol.serve_elector(&stored.cell, request)
+        } else {
+            self.protocol.serve(&self.admitted, stored, request)
+        }
     }
 
     pub(super) fn stored(&self, at: &Column, key: Key) -> Stored<Cargo> {
@@ -120,10 +151,13 @@ impl World {
     }
 
     /// Drops what can no longer matter, and sorts what is alike.
-    pub(super) fn tidy(&self, state: &mut State) {
+    pub(crate) fn tidy(&self, state: &mut State) {
+        self.protocol.take_effect();
+        self.tend_syncs(state);
+        // What is acknowledged is fixed then, and what is late can only raise stamps.
         let over = state.is_over() || self.faults == Faults::Delays;
-        for shared in &mut state.columns {
-            let keeps = |late: &&(Key, Request<Cargo>)| !over && self.may_matter(shared, late);
+        for (index, shared) in state.columns.iter_mut().enumerate() {
+            let keeps = |late: &&(View, Key, Request<Cargo>)| !over && self.may_matter(index, shared, late);
             let mut late: Vec<_> = shared.late.iter().filter(keeps).cloned().collect();
             late.sort();
             late.dedup();
@@ -139,19 +173,36 @@ impl World {
         }
     }
 
-    /// A gate may open again; promises and ballots on disk never fall.
-    pub(super) fn may_matter(&self, column: &Column, (key, request): &(Key, Request<Cargo>)) -> bool {
+    /// A gate may open again; promises and ballots on disk never fall, and no more do views.
+    pub(super) fn may_matter(&self, index: usize, column: &Column, late: &(View, Key, Request<Cargo>)) -> bool {
+        let (view, key, request) = late;
         let rows = if column.durable.is_empty() {
             &column.rows
         } else {
             &column.durable
         };
+        let mut cell = &rows[usize::from(key.0)];
+        let entering = Cell::default();
+        if self.has_transitions() {
+            let seat = column.durable_seat.unwrap_or(column.seat);
+            let mut future = column.clone();
+            future.seat = seat;
+            if self
+                .enter(index, &mut future, *view, &Call::Row(*key, request.clone()))
+                .is_err()
+            {
+                return false;
+            }
+            if future.seat.entered != seat.entered {
+                cell = &entering;
+            }
+        }
         let open = Stored {
-            cell: rows[usize::from(key.0)].clone(),
+            cell: cell.clone(),
             floor: Stamp::ZERO,
             gate: GateState::default(),
         };
-        self.protocol.serve(&self.admitted, &open, request).changed.is_some()
+        self.served(&open, request).changed.is_some()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use trellis_spec::layout::{Refusal, View};
 use trellis_spec::register::{Accepted, Cell, Content, OpId, Reply, Request};
 use trellis_spec::stamp::Stamp;
 
@@ -50,6 +51,12 @@ impl World {
         for (index, (before, after)) in last.columns.iter().zip(&next.columns).enumerate() {
             if before.rows != after.rows {
                 text += &format!("; {} now holds {}", names.of(index as u8), rows(after));
+            }
+            if before.seat.view != after.seat.view {
+                text += &format!("; {} is in {}", names.of(index as u8), show_view(after.seat.view));
+            }
+            if before.seat.synced != after.seat.synced {
+                text += &format!("; {} is synced for {}", names.of(index as u8), after.seat.synced.0);
             }
         }
         for (op, (before, after)) in last.ops.iter().zip(&next.ops).enumerate() {
@@ -105,7 +112,7 @@ impl World {
             Action::Hear { op, column } => format!("#{op} hears the answer of {}", names.of(column)),
             Action::Late { column, index } => {
                 let late = last.columns[usize::from(column)].late.get(usize::from(index));
-                let what = late.map_or_else(String::new, |(key, request)| show_request(*key, request));
+                let what = late.map_or_else(String::new, |(_, key, request)| show_request(*key, request));
                 format!("late at {}: {what}", names.of(column))
             }
             Action::Patience { op } => format!("#{op} waits no longer for the others"),
@@ -117,10 +124,20 @@ impl World {
             Action::Repair { from, to, row } => {
                 format!("{} repairs row {row} of {}", names.of(from), names.of(to))
             }
+            Action::Learn { column } => format!("{} hears of the next layout", names.of(column)),
+            Action::Retire { column, to } => {
+                format!("{} takes layout {to} for the oldest active one", names.of(column))
+            }
+            Action::Drop { column } => format!("{} drops its rows", names.of(column)),
+            Action::Inform { op, column } => format!("#{op}'s coordinator knows what {} knows", names.of(column)),
+            Action::Decide => "the next layout is elected".to_owned(),
+            Action::Snapshot { column } => format!("{} reads its rows for a pull to come", names.of(column)),
+            Action::LoseDisk { column } => format!("the disk of {} loses everything", names.of(column)),
         }
     }
 
     fn answer(&self, last: &State, op: u8, column: u8) -> String {
+        self.protocol.take_effect();
         let mut next = last.clone();
         match self.handle(&mut next, op, column) {
             Answer::Row(Reply::Row { accepted, .. }) => show_held(accepted.as_ref()),
@@ -129,6 +146,14 @@ impl World {
             Answer::Row(Reply::Nack { seen }) => format!("refused for {}", show_stamp(seen)),
             Answer::Row(Reply::Gated) => "the gate is closed".to_owned(),
             Answer::Row(Reply::TooFarAhead) => "too far ahead".to_owned(),
+            Answer::Refused(refusal) => show_refusal(refusal),
+            Answer::Pulled(pulled) => {
+                let rows = pulled
+                    .rows
+                    .iter()
+                    .map(|(key, cell)| format!("{}: {}", key.0, show_cell(cell)));
+                format!("[{}]", rows.collect::<Vec<_>>().join(", "))
+            }
             Answer::Scanned(scanned) => {
                 let rows: Vec<String> = scanned
                     .rows
@@ -160,6 +185,18 @@ fn show_stamp(stamp: Stamp) -> String {
         "0".to_owned()
     } else {
         format!("{}.{}", stamp.time, stamp.by.0)
+    }
+}
+
+fn show_view(view: View) -> String {
+    format!("layouts {}..{}", view.lo.0, view.hi.0)
+}
+
+fn show_refusal(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::Stale(view) => format!("not under that view, there are {}", show_view(view)),
+        Refusal::NeedLayout(version) => format!("what is layout {}?", version.0),
+        Refusal::NotOwner(view) => format!("no owner in {}", show_view(view)),
     }
 }
 
@@ -203,6 +240,7 @@ fn show_call(call: &Call) -> String {
     match call {
         Call::Row(key, request) => show_request(*key, request),
         Call::Scan(from) => format!("scan from {}", from.0),
+        Call::Pull(from) => format!("pull from {}", from.0),
     }
 }
 
@@ -216,6 +254,7 @@ fn show_outcome(outcome: &Outcome) -> String {
             let rows: Vec<String> = rows.iter().map(|(key, by)| format!("{}: #{}'s", key.0, by.0)).collect();
             format!("[{}]", rows.join(", "))
         }
+        Outcome::Synced => "synced".to_owned(),
         Outcome::Dropped => "the bucket is deleted".to_owned(),
         Outcome::Unknown => "outcome unknown".to_owned(),
         Outcome::Nothing => "no result".to_owned(),
@@ -246,7 +285,11 @@ impl fmt::Debug for State {
             if !column.durable.is_empty() && column.durable != column.rows {
                 write!(f, " (not durable)")?;
             }
-            for (key, request) in &column.late {
+            let seat = column.seat;
+            if seat.view.hi.0 > 1 {
+                write!(f, " ({}, synced {})", show_view(seat.view), seat.synced.0)?;
+            }
+            for (_, key, request) in &column.late {
                 write!(f, "\n   late: {}", show_request(*key, request))?;
             }
             writeln!(f)?;

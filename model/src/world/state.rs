@@ -1,8 +1,10 @@
 //! The state of a world.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use trellis_spec::layout::{LayoutVersion, View};
 use trellis_spec::register::{Audience, Cell, Request};
 use trellis_spec::stamp::Stamp;
 
@@ -21,6 +23,12 @@ pub struct State {
     pub answered: Stamp,
     /// How many replicas crashed.
     pub crashes: u8,
+    /// How many layouts are decided.
+    pub decided: u8,
+    /// How many disks lost what they held.
+    pub lost: u8,
+    /// What invariants across layouts are about.
+    pub ghost: Ghost,
     /// Did something happen that must not?
     pub verdict: Verdict,
 }
@@ -36,6 +44,42 @@ pub enum Verdict {
     WentBack,
     /// A value without its body was returned or stored.
     Bodiless,
+    /// A view, a promise or a ballot fell.
+    Fell,
+}
+
+/// What happened, as invariants across layouts need to know it. Empty where there is one layout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ghost {
+    /// For each row and newest layout of a view: the greatest stamp that was answered about under it.
+    pub answered: BTreeMap<(Key, LayoutVersion), Stamp>,
+    /// For each row: the greatest ballot that was promised by a quorum and then used.
+    pub prepared: BTreeMap<Key, Stamp>,
+}
+
+/// What a node knows of layouts, and where it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seat {
+    /// Its view.
+    pub view: View,
+    /// The layout at which it entered: its rows are stored under it.
+    pub entered: LayoutVersion,
+    /// The newest layout that it is synced for.
+    pub synced: LayoutVersion,
+    /// The newest layout when it dropped its rows; zero: it did not.
+    pub dropped: LayoutVersion,
+    /// It may have lost rows.
+    pub standing: Disk,
+}
+
+/// Is everything there that a node ever answered for?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Disk {
+    /// Yes.
+    #[default]
+    Whole,
+    /// Maybe not: it answers nothing.
+    Damaged,
 }
 
 /// One replica.
@@ -43,12 +87,18 @@ pub enum Verdict {
 pub struct Column {
     /// It never answers.
     pub dead: bool,
+    /// What it knows of layouts.
+    pub seat: Seat,
+    /// The same as a crash leaves it, where that differs.
+    pub durable_seat: Option<Seat>,
+    /// Rows that it read for an answer to come.
+    pub snapshot: Option<Vec<Cell<Cargo>>>,
     /// Its rows as requests see them.
     pub rows: Vec<Cell<Cargo>>,
     /// Its rows as a crash leaves them, where that differs.
     pub durable: Vec<Cell<Cargo>>,
     /// Requests on their way to it that nobody waits for.
-    pub late: Vec<(Key, Request<Cargo>)>,
+    pub late: Vec<(View, Key, Request<Cargo>)>,
     /// For each operation: how its present request stands here.
     pub slots: Vec<Slot>,
 }
@@ -71,6 +121,10 @@ pub enum Slot {
 pub struct Op {
     /// Where its coordinator's clock stands at the beginning.
     pub clock: u64,
+    /// How many stamps earlier runs of it took, where it is run more than once.
+    pub spent: u8,
+    /// It is the sync of a node, not an operation of the script.
+    pub is_sync: bool,
     /// How far it is.
     pub progress: Progress,
 }
@@ -98,6 +152,8 @@ pub enum Progress {
 pub struct Running {
     /// The attempt as it was when the round began.
     pub coordinator: Shared,
+    /// The view under which it asks.
+    pub view: View,
     /// The round.
     pub round: u32,
     /// Who is asked.
@@ -117,13 +173,13 @@ pub struct Running {
 }
 
 impl Column {
-    pub(super) fn new(rows: usize, ops: usize, dead: bool, disks: Disks) -> Self {
-        let durable = match disks {
-            Disks::Immediate => 0,
-            Disks::Grouped { .. } | Disks::Dirty { .. } => rows,
-        };
+    pub(super) fn new(rows: usize, ops: usize, dead: bool, seat: Seat, disks: Disks) -> Self {
+        let durable = if disks == Disks::Immediate { 0 } else { rows };
         Column {
             dead,
+            seat,
+            durable_seat: (disks != Disks::Immediate).then_some(seat),
+            snapshot: None,
             rows: vec![Cell::default(); rows],
             durable: vec![Cell::default(); durable],
             late: Vec::new(),
@@ -135,7 +191,8 @@ impl Column {
 impl State {
     /// Do all clients know their outcomes?
     pub fn is_over(&self) -> bool {
-        self.ops.iter().all(|op| matches!(op.progress, Progress::Told { .. }))
+        let over = |op: &Op| matches!(op.progress, Progress::Told { .. }) || op.is_sync;
+        self.ops.iter().all(over)
     }
 
     /// The outcomes known so far.
@@ -170,7 +227,8 @@ impl Hash for State {
         let mut packed = Packed(Vec::with_capacity(512));
         self.columns.hash(&mut packed);
         self.ops.hash(&mut packed);
-        (self.answered, self.crashes, self.verdict).hash(&mut packed);
+        (self.answered, self.crashes, self.decided, self.lost, self.verdict).hash(&mut packed);
+        self.ghost.hash(&mut packed);
         hasher.write(&packed.0);
     }
 }
@@ -209,16 +267,9 @@ impl Hasher for Packed {
 }
 
 impl Running {
-    /// Is the request meant for the replica of this column?
-    pub fn asks(&self, column: usize) -> bool {
-        match self.audience {
-            Audience::All => true,
-            Audience::One(node) => node == super::World::node(column),
-        }
-    }
-
     fn known(&self) -> impl Hash + PartialEq + '_ {
         let asked = (self.round, self.audience, &self.call);
+        let asked = (asked, self.view);
         (asked, self.stamp, self.retries, self.after, self.floor, self.pending)
     }
 }

@@ -14,6 +14,7 @@ use futures_util::future::FusedFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
+use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
 use trellis_spec::layout::{Partition, View};
 use trellis_spec::peer::{Answer, Call, Envelope};
@@ -138,7 +139,7 @@ impl Coordinator {
         Place {
             partition,
             view,
-            sets: knowledge.replica_sets(partition, view),
+            sets: knowledge.replica_sets::<Sound>(partition, view),
         }
     }
 

@@ -157,7 +157,7 @@ impl ClusterStore {
             version: owner.version,
             turn: earlier
                 .values()
-                .filter_map(newest)
+                .filter_map(|versions| newest(versions))
                 .map(|part| part.turn.saturating_add(1))
                 .max()
                 .unwrap_or_default(),
@@ -249,7 +249,7 @@ impl ClusterStore {
         let parts = parts
             .values()
             .take(limit)
-            .filter_map(newest)
+            .filter_map(|versions| newest(versions))
             .map(|part| part.info.clone())
             .collect();
         Ok(PartPage {
@@ -343,7 +343,7 @@ pub(super) fn upload_info(key: &ObjectKey, upload: &StoredUpload) -> UploadInfo 
 }
 
 /// The part that counts of those stored under one number. Of two that were stored at the same time, either may.
-pub(super) fn newest(versions: &Vec<StoredPart>) -> Option<&StoredPart> {
+pub(super) fn newest(versions: &[StoredPart]) -> Option<&StoredPart> {
     versions.iter().max_by_key(|part| (part.turn, part.op))
 }
 

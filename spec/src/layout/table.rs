@@ -12,6 +12,13 @@ use crate::quorum::NodeId;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LayoutVersion(pub u64);
 
+impl LayoutVersion {
+    /// The number after this one.
+    pub const fn next(self) -> Self {
+        LayoutVersion(self.0.saturating_add(1))
+    }
+}
+
 /// BLAKE2b-256 of a layout's encoding.
 pub type LayoutHash = [u8; 32];
 
@@ -90,7 +97,13 @@ impl Layout {
 
     /// Does the node hold the partition?
     pub fn holds(&self, node: NodeId, partition: Partition) -> bool {
-        self.replicas(partition).contains(&node)
+        let places = self.assignment.get(usize::from(partition.0));
+        let mut places = places.into_iter().flatten();
+        places.any(|place| {
+            self.members
+                .get(usize::from(*place))
+                .is_some_and(|member| member.id == node)
+        })
     }
 
     /// The member with this id.

@@ -2,14 +2,21 @@
 //!
 //! A view is the pair of the oldest active and the newest known layout. Every request carries its coordinator's view.
 //! A replica that is ahead of it does nothing and says so; one that is behind first makes the newer view durable, then
-//! serves (elastic replication's *wedge*: no phase under an older view is ever served again).
+//! serves (elastic replication's *wedge*: no phase under an older view is ever served again). Both halves are compared:
+//! with a stale oldest layout a coordinator would still count nodes that dropped their rows.
+//!
+//! A node that enters a partition must not serve what it held there in an earlier time. Rows are stored under the layout
+//! at which their node entered ([`Knowledge::entered`]), which follows from the layouts known; so the knowledge of a new
+//! layout and the disappearance of old rows are one and the same durable change.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::retire::Certificate;
 use super::table::{Layout, LayoutVersion, Partition};
+use crate::flaw::{Flaw, Rules};
 use crate::quorum::{NodeId, ReplicaSets};
 
 /// The active layouts as somebody knows them for one partition.
@@ -26,7 +33,7 @@ pub struct View {
 pub enum Refusal {
     /// This replica has seen newer layouts: here is its view.
     Stale(View),
-    /// This replica does not know the content of the layout that the request names.
+    /// This replica does not know the content of the layout that the request names. It has to be told, and asked again.
     NeedLayout(LayoutVersion),
     /// This replica has no part in the partition.
     NotOwner(View),
@@ -37,6 +44,7 @@ pub enum Refusal {
 pub struct Admitted {
     partition: Partition,
     view: View,
+    entered: LayoutVersion,
     raised: bool,
 }
 
@@ -48,6 +56,24 @@ pub struct Knowledge {
     lo: BTreeMap<Partition, LayoutVersion>,
 }
 
+/// What hearing of a layout came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Learned {
+    /// It is new. The knowledge must be durable before it is used.
+    New,
+    /// It was known.
+    Known,
+}
+
+/// Why a layout was not taken. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LearnError {
+    /// This one is missing in between.
+    Gap(LayoutVersion),
+    /// Another content is known under this number, or under the one before: somebody's layouts were not elected.
+    Conflict(LayoutVersion),
+}
+
 impl View {
     /// The newer half of each.
     pub fn join(self, other: View) -> View {
@@ -55,6 +81,11 @@ impl View {
             lo: self.lo.max(other.lo),
             hi: self.hi.max(other.hi),
         }
+    }
+
+    /// Is this view older in one half or the other?
+    pub fn is_behind(self, other: View) -> bool {
+        self.join(other) != self
     }
 }
 
@@ -69,7 +100,12 @@ impl Admitted {
         self.view
     }
 
-    /// Must the view be made durable before anything is answered?
+    /// The layout at which this node entered the partition: the rows that may be touched are those stored under it.
+    pub fn entered(&self) -> LayoutVersion {
+        self.entered
+    }
+
+    /// Must the view be made durable ([`Knowledge::adopt`]) before anything is answered?
     pub fn raises_view(&self) -> bool {
         self.raised
     }
@@ -89,6 +125,11 @@ impl Knowledge {
         self.layouts.values().next_back()
     }
 
+    /// The layout of this number.
+    pub fn layout(&self, version: LayoutVersion) -> Option<&Layout> {
+        self.layouts.get(&version)
+    }
+
     /// The view of a partition.
     pub fn view(&self, partition: Partition) -> View {
         let oldest = self.layouts.keys().next().copied().unwrap_or_default();
@@ -99,42 +140,120 @@ impl Knowledge {
         }
     }
 
-    /// The replicas of a partition in every layout of a view.
-    pub fn replica_sets(&self, partition: Partition, view: View) -> ReplicaSets {
+    /// The replicas of a partition in every layout of a view: what a phase needs majorities of.
+    pub fn replica_sets<R: Rules>(&self, partition: Partition, view: View) -> ReplicaSets {
+        let mut sets = self.sets(partition, view);
+        if R::lacks(Flaw::QuorumOfNewest) {
+            sets.drain(..sets.len().saturating_sub(1));
+        }
+        let sets = ReplicaSets::new(sets);
+        if R::lacks(Flaw::QuorumOfUnion) {
+            ReplicaSets::new(alloc::vec![sets.members()])
+        } else {
+            sets
+        }
+    }
+
+    pub(super) fn sets(&self, partition: Partition, view: View) -> Vec<Vec<NodeId>> {
         let active = self.layouts.range(view.lo..=view.hi.max(view.lo));
-        ReplicaSets::new(active.map(|(_, layout)| layout.replicas(partition)).collect::<Vec<_>>())
+        active.map(|(_, layout)| layout.replicas(partition)).collect()
+    }
+
+    /// Takes a layout that follows the newest one known.
+    pub fn learn(&mut self, layout: Layout) -> Result<Learned, LearnError> {
+        if let Some(known) = self.layouts.get(&layout.version) {
+            return if *known == layout {
+                Ok(Learned::Known)
+            } else {
+                Err(LearnError::Conflict(layout.version))
+            };
+        }
+        if let Some(newest) = self.newest() {
+            let next = newest.version.next();
+            if layout.version != next {
+                return Err(LearnError::Gap(next));
+            }
+            if layout.previous != newest.hash() {
+                return Err(LearnError::Conflict(newest.version));
+            }
+        }
+        self.layouts.insert(layout.version, layout);
+        Ok(Learned::New)
+    }
+
+    /// Raises the oldest active layout of a partition to the one that the view of an admitted request names.
+    pub fn adopt(&mut self, admitted: &Admitted) {
+        self.raise(admitted.partition, admitted.view.lo);
+    }
+
+    /// Raises the oldest active layout of a partition on a certificate. Needs no quorum and no order.
+    pub fn retire(&mut self, certificate: &Certificate) {
+        self.raise(certificate.partition(), certificate.lo());
+    }
+
+    fn raise(&mut self, partition: Partition, lo: LayoutVersion) {
+        if lo > self.view(partition).lo {
+            self.lo.insert(partition, lo);
+        }
+    }
+
+    /// The layout at which `me` entered the partition: the first of the newest run of layouts that name it.
+    pub fn entered(&self, me: NodeId, partition: Partition) -> Option<LayoutVersion> {
+        let mut newest_first = self
+            .layouts
+            .iter()
+            .rev()
+            .skip_while(|(_, layout)| !layout.holds(me, partition));
+        let mut entered = None;
+        while let Some((version, layout)) = newest_first.next().filter(|(_, layout)| layout.holds(me, partition)) {
+            debug_assert_eq!(*version, layout.version);
+            entered = Some(*version);
+        }
+        entered
     }
 
     /// The door: may the node `me` serve a request on `partition` that was sent under `asked`?
-    pub fn admit(&self, me: NodeId, partition: Partition, asked: View) -> Result<Admitted, Refusal> {
-        let mine = self.view(partition);
-        if mine.hi > asked.hi || mine.lo > asked.lo {
+    pub fn admit<R: Rules>(&self, me: NodeId, partition: Partition, asked: View) -> Result<Admitted, Refusal> {
+        let mut mine = self.view(partition);
+        if R::lacks(Flaw::ServesOlderLo) {
+            mine.lo = asked.lo;
+        }
+        let blind = R::lacks(Flaw::NoViewOnRequests);
+        let ahead = (mine.hi > asked.hi && !R::lacks(Flaw::ServesOlderHi)) || mine.lo > asked.lo;
+        if ahead && !blind {
             return Err(Refusal::Stale(mine));
         }
-        if !self.layouts.contains_key(&asked.hi) {
-            return Err(Refusal::NeedLayout(asked.hi));
+        let view = if blind || R::lacks(Flaw::ViewNotAdopted) {
+            mine
+        } else {
+            mine.join(asked)
+        };
+        if !self.layouts.contains_key(&view.hi) {
+            return Err(Refusal::NeedLayout(view.hi));
         }
-        let view = mine.join(asked);
         let mut active = self.layouts.range(view.lo..=view.hi);
-        if !active.any(|(_, layout)| layout.holds(me, partition)) {
-            return Err(Refusal::NotOwner(view));
+        let entered = self.entered(me, partition);
+        match entered {
+            Some(entered) if active.any(|(_, layout)| layout.holds(me, partition)) => Ok(Admitted {
+                partition,
+                view,
+                entered,
+                raised: view != mine,
+            }),
+            Some(_) | None => Err(Refusal::NotOwner(view)),
         }
-        Ok(Admitted {
-            partition,
-            view,
-            raised: view != mine,
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flaw::Sound;
     use crate::layout::{Member, initial};
     use alloc::string::ToString;
     use alloc::vec;
 
-    fn knowledge() -> Knowledge {
+    fn first() -> Layout {
         let member = |id| Member {
             id: NodeId(id),
             key: [0; 32],
@@ -142,7 +261,28 @@ mod tests {
             zone: "z".to_string(),
             capacity_bytes: 1,
         };
-        Knowledge::of(initial(vec![member(1), member(2), member(3)], 3, 4).unwrap())
+        initial(vec![member(1), member(2), member(3), member(4)], 3, 4).unwrap()
+    }
+
+    /// The layout after `layout` with these replicas of every partition.
+    fn then(layout: &Layout, replicas: &[u16]) -> Layout {
+        Layout {
+            version: layout.version.next(),
+            previous: layout.hash(),
+            assignment: vec![replicas.to_vec(); 4],
+            ..layout.clone()
+        }
+    }
+
+    /// Layout 1 holds everything at nodes 1, 2, 3; layout 2 at 1, 2, 4; layout 3 at 1, 2, 3 again.
+    fn moving() -> (Knowledge, [Layout; 3]) {
+        let one = Layout {
+            assignment: vec![vec![0, 1, 2]; 4],
+            ..first()
+        };
+        let two = then(&one, &[0, 1, 3]);
+        let three = then(&two, &[0, 1, 2]);
+        (Knowledge::of(one.clone()), [one, two, three])
     }
 
     fn view(lo: u64, hi: u64) -> View {
@@ -152,35 +292,82 @@ mod tests {
         }
     }
 
+    const P: Partition = Partition(3);
+
     #[test]
     fn a_member_is_admitted_under_the_view_it_shares() {
-        let admitted = knowledge().admit(NodeId(2), Partition(3), view(1, 1)).unwrap();
+        let (knowledge, _) = moving();
+        let admitted = knowledge.admit::<Sound>(NodeId(2), P, view(1, 1)).unwrap();
         assert_eq!(
             (admitted.partition(), admitted.view(), admitted.raises_view()),
-            (Partition(3), view(1, 1), false)
+            (P, view(1, 1), false)
         );
+        assert_eq!(admitted.entered(), LayoutVersion(1));
     }
 
     #[test]
     fn who_is_behind_ahead_or_foreign_is_refused() {
-        let knowledge = knowledge();
+        let (mut knowledge, [_, two, _]) = moving();
+        let admit = |knowledge: &Knowledge, node, view| knowledge.admit::<Sound>(NodeId(node), P, view);
         assert_eq!(
-            knowledge.admit(NodeId(2), Partition(0), view(0, 0)),
-            Err(Refusal::Stale(view(1, 1)))
-        );
-        assert_eq!(
-            knowledge.admit(NodeId(2), Partition(0), view(1, 2)),
+            admit(&knowledge, 2, view(1, 2)),
             Err(Refusal::NeedLayout(LayoutVersion(2)))
         );
+        assert_eq!(admit(&knowledge, 9, view(1, 1)), Err(Refusal::NotOwner(view(1, 1))));
+        assert_eq!(knowledge.learn(two), Ok(Learned::New));
+        assert_eq!(admit(&knowledge, 2, view(1, 1)), Err(Refusal::Stale(view(1, 2))));
+        let raising = admit(&knowledge, 2, view(2, 2)).unwrap();
+        assert!(raising.raises_view());
+        knowledge.adopt(&raising);
+        assert_eq!(admit(&knowledge, 2, view(1, 2)), Err(Refusal::Stale(view(2, 2))));
+        assert_eq!(admit(&knowledge, 3, view(2, 2)), Err(Refusal::NotOwner(view(2, 2))));
+    }
+
+    #[test]
+    fn layouts_are_learned_in_order_and_never_exchanged() {
+        let (mut knowledge, [one, two, three]) = moving();
+        assert_eq!(knowledge.learn(three.clone()), Err(LearnError::Gap(LayoutVersion(2))));
+        assert_eq!(knowledge.learn(two.clone()), Ok(Learned::New));
+        assert_eq!(knowledge.learn(two.clone()), Ok(Learned::Known));
+        let forged = then(&one, &[1, 2, 3]);
         assert_eq!(
-            knowledge.admit(NodeId(9), Partition(0), view(1, 1)),
-            Err(Refusal::NotOwner(view(1, 1)))
+            knowledge.learn(forged.clone()),
+            Err(LearnError::Conflict(LayoutVersion(2)))
+        );
+        let after_forged = then(&forged, &[0, 1, 2]);
+        assert_eq!(
+            knowledge.learn(after_forged),
+            Err(LearnError::Conflict(LayoutVersion(2)))
+        );
+        assert_eq!(knowledge.learn(three), Ok(Learned::New));
+    }
+
+    #[test]
+    fn who_left_and_came_back_enters_anew() {
+        let (mut knowledge, [_, two, three]) = moving();
+        let entered = |knowledge: &Knowledge, node| knowledge.entered(NodeId(node), P).map(|version| version.0);
+        assert_eq!(
+            [1, 3, 4].map(|node| entered(&knowledge, node)),
+            [Some(1), Some(1), None]
+        );
+        knowledge.learn(two).unwrap();
+        assert_eq!(
+            [1, 3, 4].map(|node| entered(&knowledge, node)),
+            [Some(1), Some(1), Some(2)]
+        );
+        knowledge.learn(three).unwrap();
+        assert_eq!(
+            [1, 3, 4].map(|node| entered(&knowledge, node)),
+            [Some(1), Some(3), Some(2)]
         );
     }
 
     #[test]
     fn quorums_are_over_the_replicas_of_the_view() {
-        let sets = knowledge().replica_sets(Partition(0), view(1, 1));
-        assert_eq!(sets.members(), vec![NodeId(1), NodeId(2), NodeId(3)]);
+        let (mut knowledge, [_, two, _]) = moving();
+        knowledge.learn(two).unwrap();
+        let sets = knowledge.replica_sets::<Sound>(P, view(1, 2));
+        assert_eq!(sets.members(), [1, 2, 3, 4].map(NodeId).to_vec());
+        assert_eq!(knowledge.sets(P, view(2, 2)), [[1, 2, 4].map(NodeId).to_vec()].to_vec());
     }
 }

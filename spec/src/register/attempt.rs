@@ -1,6 +1,6 @@
 //! The coordinator's half: what all attempts have in common.
 //!
-//! An attempt is told what happened (`start`, `on_reply`, `on_patience`, `again`) and says what to do next ([`Step`]).
+//! An attempt is told what happened (`start`, `on_reply`, `on_patience`, `on_view`, `again`) and says what to do next ([`Step`]).
 //! It goes through numbered rounds; each round is one request to all replicas, and replies to earlier rounds are
 //! ignored, so that answers of different phases, stamps or views are never counted together.
 
@@ -61,6 +61,10 @@ pub trait Attempt<V: Value> {
     fn on_reply(&mut self, round: u32, from: NodeId, reply: Reply<V>) -> Step<V, Self::Outcome>;
     /// Replicas had ample time to answer and some did not: goes on without them where that is possible.
     fn on_patience(&mut self) -> Step<V, Self::Outcome>;
+    /// The coordinator's view rose to one with these replicas. Answers given under the older view are void, for a phase
+    /// takes all of them under one view. A write, a write-back or a read does its phase again with the same stamp; what
+    /// follows a ballot starts over with a new one, since its promises are void too.
+    fn on_view(&mut self, sets: ReplicaSets) -> Step<V, Self::Outcome>;
     /// The deadline passed: the outcome as far as it is known. No method is called after this one.
     fn on_deadline(&self) -> Self::Outcome;
 }

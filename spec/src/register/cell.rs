@@ -15,6 +15,11 @@ pub trait Value: Clone + Debug + PartialEq + Eq + PartialOrd + Ord + Hash {
     fn head(&self) -> Self;
     /// Is the inline body there (or was there none to begin with)?
     fn is_whole(&self) -> bool;
+    /// Is it one that only unconditional writes make, whose stamps say more than their order (a gate)? A new owner takes
+    /// the newest of those as it is, for settling it would change its stamp.
+    fn keeps_stamp(&self) -> bool {
+        false
+    }
 }
 
 /// The S3 operation that made a value. It stays when the value is accepted again under a higher ballot.
@@ -59,6 +64,17 @@ pub struct Served<V> {
     pub reply: Reply<V>,
     /// The changed row; nothing if it stays as it is.
     pub changed: Option<Cell<V>>,
+}
+
+/// What came of copying a settled value into a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Copied<V> {
+    /// The row holds it already, or something newer.
+    Held,
+    /// This is the row now; it must be durable before anything relies on it.
+    Taken(Cell<V>),
+    /// The row has promised this ballot, which is above the value. Nothing was changed.
+    Promised(Stamp),
 }
 
 impl<V> Default for Cell<V> {
@@ -135,6 +151,21 @@ impl<V: Value> Cell<V> {
             }
             Request::Prepare { ballot, .. } => self.promise(floor, *ballot),
         }
+    }
+
+    /// Takes a value that a majority of every older layout holds with no promise above it. Floors and gates are not
+    /// asked: it was let in once.
+    pub fn copy<R: Rules>(&self, held: &Accepted<V>) -> Copied<V> {
+        if held.ballot <= self.ballot() {
+            return Copied::Held;
+        }
+        if held.ballot < self.promised && !R::lacks(Flaw::SyncJoins) {
+            return Copied::Promised(self.promised);
+        }
+        Copied::Taken(Cell {
+            promised: self.promised.max(held.ballot),
+            accepted: Some(held.clone()),
+        })
     }
 
     fn take<R: Rules>(&self, floor: Stamp, new: &Accepted<V>, promise_kept: bool) -> Served<V> {

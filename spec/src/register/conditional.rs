@@ -291,6 +291,11 @@ impl<V: Value, C: Change<V>, R: Rules> Attempt<V> for Conditional<V, C, R> {
         self.newest_nack().map_or(Step::Wait, |above| Step::Again { above })
     }
 
+    fn on_view(&mut self, sets: ReplicaSets) -> ConditionalStep<V> {
+        self.sets = sets;
+        Step::Again { above: self.ballot }
+    }
+
     fn on_deadline(&self) -> ConditionalOutcome<V> {
         if self.first.is_none() {
             ConditionalOutcome::Unreached

@@ -240,6 +240,23 @@ impl<V: Value, R: Rules> Attempt<V> for Read<V, R> {
         }
     }
 
+    fn on_view(&mut self, sets: ReplicaSets) -> ReadStep<V> {
+        self.sets = sets;
+        match &mut self.phase {
+            Phase::Reading(round) if R::lacks(Flaw::AnswersKeptAcrossViews) => {
+                self.rounds += 1;
+                round.number = self.rounds;
+                self.ask(Audience::All, Request::Read(self.fetch))
+            }
+            Phase::Reading(_) | Phase::Fetching { .. } => self.read(),
+            Phase::WritingBack(value, _) => {
+                let value = value.clone();
+                self.write_back(value)
+            }
+            Phase::Settling(settle) => Self::settling(settle.on_view(self.sets.clone())),
+        }
+    }
+
     fn on_deadline(&self) -> ReadOutcome<V> {
         ReadOutcome::Unreached
     }

@@ -14,7 +14,7 @@ use crate::stamp::Stamp;
 
 /// How settling ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum SettleOutcome<V> {
+pub(crate) enum SettleOutcome<V> {
     /// A majority accepted this under the ballot it carries.
     Settled(Accepted<V>),
     /// The value is live and the bucket's gate is closed.
@@ -25,7 +25,7 @@ pub(super) enum SettleOutcome<V> {
 
 /// Settling one row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Settle<V, R> {
+pub(crate) struct Settle<V, R> {
     sets: ReplicaSets,
     rounds: u32,
     ballot: Stamp,
@@ -55,8 +55,8 @@ pub(super) fn settled<V: Value, R: Rules>(newest: Option<&Accepted<V>>, ballot: 
 }
 
 impl<V: Value, R: Rules> Settle<V, R> {
-    /// Rounds are numbered from `rounds` + 1, for it goes on where a read left off.
-    pub(super) fn new(sets: ReplicaSets, rounds: u32) -> Self {
+    /// Rounds are numbered from `rounds` + 1, for it goes on where a read or a sync left off.
+    pub(crate) fn new(sets: ReplicaSets, rounds: u32) -> Self {
         let phase = Phase::Preparing(Round::numbered(rounds));
         Settle {
             sets,
@@ -65,6 +65,11 @@ impl<V: Value, R: Rules> Settle<V, R> {
             phase,
             rules: PhantomData,
         }
+    }
+
+    /// The number of its last round.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds
     }
 
     fn prepare(&mut self, ballot: Stamp) -> Step<V, SettleOutcome<V>> {
@@ -154,6 +159,11 @@ impl<V: Value, R: Rules> Attempt<V> for Settle<V, R> {
 
     fn on_patience(&mut self) -> Step<V, SettleOutcome<V>> {
         self.newest_nack().map_or(Step::Wait, |above| Step::Again { above })
+    }
+
+    fn on_view(&mut self, sets: ReplicaSets) -> Step<V, SettleOutcome<V>> {
+        self.sets = sets;
+        Step::Again { above: self.ballot }
     }
 
     fn on_deadline(&self) -> SettleOutcome<V> {

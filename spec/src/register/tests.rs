@@ -221,3 +221,38 @@ impl Replicas {
         }
     }
 }
+
+fn other_sets() -> ReplicaSets {
+    ReplicaSets::new(vec![
+        vec![NodeId(1), NodeId(2), NodeId(3)],
+        vec![NodeId(3), NodeId(4), NodeId(5)],
+    ])
+}
+
+#[test]
+fn a_write_whose_view_rises_asks_again_under_its_stamp_and_counts_nothing_from_before() {
+    let content = Content::Value(Text("a"));
+    let mut write = Write::<_, Sound>::new(WriteMode::Strict, Replicas::sets(), op(1), content, u64::MAX);
+    let Step::Ask(first) = write.start(stamp(10)) else {
+        panic!()
+    };
+    assert_eq!(write.on_reply(first.round, NodeId(1), Reply::Accept), Step::Wait);
+    let Step::Ask(second) = write.on_view(other_sets()) else {
+        panic!()
+    };
+    assert_eq!(second.request, first.request);
+    assert_eq!(write.on_reply(first.round, NodeId(2), Reply::Accept), Step::Wait);
+    for node in [2, 3] {
+        assert_eq!(write.on_reply(second.round, NodeId(node), Reply::Accept), Step::Wait);
+    }
+    let done = write.on_reply(second.round, NodeId(4), Reply::Accept);
+    assert_eq!(done, Step::Done(WriteOutcome::Written(stamp(10))));
+}
+
+#[test]
+fn a_ballot_is_void_when_the_view_rises() {
+    let change = IfAbsent(Text("a"));
+    let mut attempt = Conditional::<_, _, Sound>::new(Replicas::sets(), op(1), change, u64::MAX);
+    attempt.start(stamp(10));
+    assert_eq!(attempt.on_view(other_sets()), Step::Again { above: stamp(10) });
+}

@@ -74,8 +74,12 @@ impl<V: Value, R: Rules> Write<V, R> {
         self.round
             .next(|taken| R::lacks(Flaw::EarlierMajorityCounts) && taken.is_yes());
         self.ballot = stamp;
+        self.send()
+    }
+
+    fn send(&self) -> Step<V, WriteOutcome> {
         let new = Accepted {
-            ballot: stamp,
+            ballot: self.ballot,
             op: self.op,
             base: None,
             content: self.content.clone(),
@@ -132,6 +136,15 @@ impl<V: Value, R: Rules> Attempt<V> for Write<V, R> {
         match (self.mode, self.round.newest_nack()) {
             (WriteMode::Available, Some(above)) => Step::Again { above },
             (WriteMode::Available, None) | (WriteMode::Strict, _) => Step::Wait,
+        }
+    }
+
+    fn on_view(&mut self, sets: ReplicaSets) -> Step<V, WriteOutcome> {
+        self.sets = sets;
+        self.round.next(|_| R::lacks(Flaw::AnswersKeptAcrossViews));
+        match self.verdict() {
+            Verdict::Reached => Step::Done(WriteOutcome::Written(self.ballot)),
+            Verdict::Pending | Verdict::Impossible => self.send(),
         }
     }
 

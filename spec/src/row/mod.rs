@@ -93,4 +93,8 @@ impl Value for Row {
             Some(Body::Blocks(_) | Body::Paged(_)) | None => true,
         }
     }
+
+    fn keeps_stamp(&self) -> bool {
+        matches!(self, Row::Gate(_))
+    }
 }
