@@ -11,6 +11,7 @@ use trellis_spec::register::{Accepted, Content, Fetch, OpId};
 use trellis_spec::row::{self, Address, BucketId, BucketState, Guard, Placement, Row, RowKey, Swap, successor};
 use trellis_spec::stamp::Stamp;
 
+use super::cache::Remembered;
 use super::commit::{BehindGate, SHARDS, bucket_id};
 use super::ids::digest;
 use super::{ClusterStore, read_failed, write_failed};
@@ -30,17 +31,37 @@ pub(super) fn control(address: Address) -> Target {
 impl ClusterStore {
     /// The bucket of that name; remembered for a while.
     pub(super) async fn find_bucket(&self, name: &BucketName) -> Result<BucketInfo, StoreError> {
-        if let Some(info) = self.buckets.get(name) {
-            return Ok(info);
+        match self.buckets.get(name) {
+            Remembered::Fresh(info) => Ok(info),
+            Remembered::Aging(info) => {
+                let (store, name) = (self.clone(), name.clone());
+                self.beside(
+                    "bucket-renewal",
+                    async move { store.look_bucket_up(&name).await.map(drop) },
+                );
+                Ok(info)
+            }
+            Remembered::Nothing => self.look_bucket_up(name).await,
         }
-        let found = self.named(name).await?.ok_or(StoreError::NoSuchBucket)?;
-        let bucket = self
-            .stored_bucket(found.1)
-            .await?
-            .filter(|stored| stored.row.state != BucketState::Deleted);
-        let info = info(&bucket.ok_or(StoreError::NoSuchBucket)?.row).ok_or(StoreError::NoSuchBucket)?;
-        self.buckets.insert(name.clone(), info.clone());
+    }
+
+    async fn look_bucket_up(&self, name: &BucketName) -> Result<BucketInfo, StoreError> {
+        let since = self.buckets.now();
+        let Some(info) = self.current_bucket(name).await? else {
+            self.buckets.remove(name);
+            return Err(StoreError::NoSuchBucket);
+        };
+        self.buckets.insert(name.clone(), info.clone(), since);
         Ok(info)
+    }
+
+    async fn current_bucket(&self, name: &BucketName) -> Result<Option<BucketInfo>, StoreError> {
+        let Some((_, id)) = self.named(name).await? else {
+            return Ok(None);
+        };
+        let bucket = self.stored_bucket(id).await?;
+        let bucket = bucket.filter(|stored| stored.row.state != BucketState::Deleted);
+        Ok(bucket.and_then(|stored| info(&stored.row)))
     }
 
     /// All buckets that the caller may do something in: both tables in one round trip.
@@ -66,7 +87,7 @@ impl ClusterStore {
         let created = self
             .create_for(&origin.caller, name, origin.invocation.as_deref())
             .await?;
-        self.buckets.insert(name.clone(), created.clone());
+        self.buckets.insert(name.clone(), created.clone(), self.buckets.now());
         Ok(created)
     }
 

@@ -10,6 +10,7 @@ use trellis_spec::register::{Content, Fetch};
 use trellis_spec::row::{self, Address, Blob, Guard, KeyRights, Row, Swap};
 
 use super::buckets::control;
+use super::cache::Remembered;
 use super::{ClusterStore, read_failed, write_failed};
 use crate::cluster::Swapped;
 use crate::env::Env;
@@ -101,12 +102,23 @@ impl SecretWrapping {
 impl ClusterStore {
     /// The key pair, remembered for a while.
     pub(super) async fn find_credential(&self, key: &AccessKey) -> Result<Option<Credential>, StoreError> {
-        if let Some(credential) = self.credentials.get(key) {
-            return Ok(Some(credential));
+        match self.credentials.get(key) {
+            Remembered::Fresh(credential) => Ok(Some(credential)),
+            Remembered::Aging(credential) => {
+                let (store, key) = (self.clone(), key.clone());
+                self.beside("key-renewal", async move { store.look_key_up(&key).await.map(drop) });
+                Ok(Some(credential))
+            }
+            Remembered::Nothing => self.look_key_up(key).await,
         }
+    }
+
+    async fn look_key_up(&self, key: &AccessKey) -> Result<Option<Credential>, StoreError> {
+        let since = self.credentials.now();
         let target = control(Address::access_key(key.as_str()));
         let found = self.coordinator.read(&target, Fetch::Head).await.map_err(read_failed)?;
         let Some(row) = found.into_live().and_then(key_row) else {
+            self.credentials.remove(key);
             return Ok(None);
         };
         let Some(secret) = self.wrapping.unwrap(&row.id, &row.wrapped_secret) else {
@@ -123,7 +135,7 @@ impl ClusterStore {
             secret: Secret(secret),
             bucket_creation,
         };
-        self.credentials.insert(key.clone(), credential.clone());
+        self.credentials.insert(key.clone(), credential.clone(), since);
         Ok(Some(credential))
     }
 

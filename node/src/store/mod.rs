@@ -62,6 +62,12 @@ impl ClusterStore {
         }
     }
 
+    /// Looks something up beside the requests. If that fails, a request will, and tell.
+    fn beside(&self, name: &'static str, lookup: impl Future<Output = Result<(), StoreError>> + Send + 'static) {
+        let lookup = async move { drop(lookup.await) };
+        self.coordinator.env.spawner.spawn(name, Box::pin(lookup));
+    }
+
     /// Milliseconds since the Unix epoch, for `Last-Modified` and the like. Never used for ordering.
     fn now_ms(&self) -> u64 {
         self.coordinator.env.clock.wall_us() / 1000

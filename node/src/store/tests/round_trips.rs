@@ -36,9 +36,13 @@ struct Client {
 }
 
 fn with_a_client<F: Future<Output = ()>>(seed: u64, scenario: impl FnOnce(Client) -> F) {
+    at_a_distance(seed, ROUND_TRIP, scenario);
+}
+
+fn at_a_distance<F: Future<Output = ()>>(seed: u64, round_trip: Duration, scenario: impl FnOnce(Client) -> F) {
     Simulation::run(seed, |simulation| async move {
         let faults = Faults {
-            delay_min: ROUND_TRIP / 2,
+            delay_min: round_trip / 2,
             jitter_max: Duration::ZERO,
             ..Faults::none()
         };
@@ -190,6 +194,21 @@ fn completing_an_upload_costs_four_round_trips() {
         let (upload, asked) = client.upload("song").await;
         let complete = client.complete("song", &upload, &asked, if_absent());
         assert_eq!(client.cost(complete).await.0, 5);
+    });
+}
+
+#[test]
+fn only_the_first_request_waits_for_a_lookup() {
+    at_a_distance(4, Duration::from_millis(100), |client| async move {
+        let name = &client.bucket.name;
+        client.store().bucket(name).await.unwrap();
+        // Longer than anything is remembered, in steps shorter than half of that.
+        for _ in 0..20 {
+            client.simulation.sleep(Duration::from_millis(700)).await;
+            let before = client.simulation.now();
+            client.store().bucket(name).await.unwrap();
+            assert!(client.simulation.now() - before < Duration::from_millis(100));
+        }
     });
 }
 
