@@ -324,3 +324,27 @@ fn a_node_with_a_wrong_clock_coordinates_no_writes_until_it_is_set() {
         });
     }
 }
+
+#[test]
+fn one_row_from_the_future_does_not_carry_a_node_there() {
+    const HOUR_US: i64 = 3_600_000_000;
+    Simulation::run(5, |simulation| async move {
+        let mut three = Three::start(&simulation).await;
+        let body = Bytes::from_static(b"body");
+        let jump = |three: &Three, by_us| three.sites.iter().for_each(|site| site.node.jump_clock(by_us));
+        jump(&three, HOUR_US);
+        three.put(1, "object", &body).await.unwrap();
+        jump(&three, -HOUR_US);
+        for name in ["object", "another"] {
+            // The next life of a replica knows nothing of the future but what is in that row.
+            for at in 0..3 {
+                if at != 0 || name == "object" {
+                    let rows = three.sites[at].left.rows.clone();
+                    three.restart(at, rows);
+                }
+            }
+            simulation.sleep(A_WHILE).await;
+            three.put(0, name, &body).await.unwrap();
+        }
+    });
+}
