@@ -66,6 +66,8 @@ struct Total {
     operations: u64,
     virtual_time: Duration,
     tally: Tally,
+    /// Equal for equal runs in the same order.
+    digest: u64,
 }
 
 fn main() -> ExitCode {
@@ -157,6 +159,7 @@ impl Total {
         self.operations += run.history.len() as u64;
         self.virtual_time += run.virtual_time;
         self.tally.add_all(&run.tally);
+        self.digest = self.digest.rotate_left(1) ^ run.digest;
         if arguments.verbose {
             writeln!(out, "{}", run.shape)?;
             run.harms.iter().try_for_each(|harm| writeln!(out, "{harm}"))?;
@@ -195,12 +198,13 @@ impl Total {
         write!(out, "{}", self.tally)?;
         writeln!(
             out,
-            "{} seeds in {wall:.0} s ({:.1} per minute), {} operations, {:.2} simulated hours ({:.1} per hour)",
+            "{} seeds in {wall:.0} s ({:.1} per minute), {} operations, {:.2} simulated hours ({:.1} per hour), digest {:016x}",
             self.runs,
             60.0 * self.runs as f64 / wall,
             self.operations,
             inside / 3600.0,
             inside / wall,
+            self.digest,
         )?;
         match self.bad.len() {
             0 => writeln!(out, "all good"),
