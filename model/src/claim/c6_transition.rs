@@ -24,6 +24,7 @@ pub(super) fn claim() -> Claim {
             Size::small("W|INM", "A, then B", 232_923, one),
             Size::walk("W|R", "AB, then BC", 6_000, 126_937, two),
             Size::walk("W|INM|R", "ABC, then BCD", 3_000, 137_187, overlap),
+            Size::walk("W|INM|R", "ABC, then BCD, three stamps each", 3_000, 179_586, contended),
             Size::walk("W|INM|RR", "ABC, then ADE", 3_000, 187_706, exchange),
             Size::walk("W|INM|R", "ABC, then DEF", 1_500, 94_138, all_new),
             Size::walk("INM|IM|R", "AB, then BCD", 3_000, 136_815, more_copies),
@@ -131,6 +132,11 @@ pub(super) fn three(world: &mut World) {
 
 pub(super) fn there_and_back(world: &mut World) {
     transit(world, &[&[0, 1, 2], &[0, 1, 3], &[0, 1, 2]]);
+}
+
+fn contended(world: &mut World) {
+    overlap(world);
+    world.retries = 2;
 }
 
 fn available(world: &mut World) {
