@@ -32,11 +32,10 @@ pub(super) fn claim() -> Claim {
             Size::walk("W|INM|R", "ABC, ABD, ABC", 3_000, 148_543, there_and_back),
             Size::large("W;R", "AB, then BC", 1_560_455, two),
             Size::near("W|INM", "ABC, then BCD", overlap),
-            Size::large("W|INM|R", "A, then B", None, one),
-            Size::long_walk("W|INM|R", "available, ABC, then BCD, many walks", None, available),
-            Size::long_walk("W|INM|RR", "ABC, then ADE, many walks", None, exchange),
-            Size::long_walk("INM|IM|R", "ABC, BCD, CDE, many walks", None, three),
-            Size::long_walk("W|INM|R", "ABC, ABD, ABC, many walks", None, there_and_back),
+            Size::long_walk("W|INM|R", "available, ABC, then BCD, many walks", 2_381_849, available),
+            Size::long_walk("W|INM|RR", "ABC, then ADE, many walks", 3_123_136, exchange),
+            Size::long_walk("INM|IM|R", "ABC, BCD, CDE, many walks", 3_363_592, three),
+            Size::long_walk("W|INM|R", "ABC, ABD, ABC, many walks", 2_485_163, there_and_back),
         ],
         mutants: vec![
             Mutant::rule(
