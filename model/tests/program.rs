@@ -55,6 +55,16 @@ fn an_object_that_only_a_suspect_shows_is_not_lost_with_its_bucket() {
 }
 
 #[test]
+fn a_gate_that_a_new_owner_settles_cannot_be_opened_again() {
+    let walk = scenario("gate-settled.json").replay().unwrap();
+    let last = walk.text.lines().rev().find(|line| line.contains("write gate Open"));
+    assert!(last.is_some_and(|line| line.contains("refused for") && line.contains("is told: no result")));
+    let mut sound = scenario("gate-settled.json");
+    sound.world = "W|DROP (AB, then BC)".to_owned();
+    assert!(matches!(sound.replay(), Err(ReplayError::Impossible(_))));
+}
+
+#[test]
 fn what_cannot_happen_is_not_replayed() {
     let mut forged = scenario("suspects-read-again.json");
     forged.steps.insert(0, Action::Crash { column: 2 });

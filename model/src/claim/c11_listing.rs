@@ -21,7 +21,12 @@ pub(super) fn claim() -> Claim {
             Size::small("W;W@1|LIST", "strict, one row a page", 20_800, paged),
             Size::small("W|W@1|LIST", "strict, one row a page", 73_636, paged),
             Size::walk("W;DEL|LIST;LIST", "strict, ABC, then BCD", 2_000, 83_380, moving),
-            Size::long_walk("W;DEL|W@1|LIST;R", "strict, ABC, then BCD, many walks", None, moving),
+            Size::long_walk(
+                "W;DEL|W@1|LIST;R",
+                "strict, ABC, then BCD, many walks",
+                2_500_654,
+                moving,
+            ),
             Size::large("W;DEL|LIST;LIST", "strict", 0, strict),
             Size::large("W|W|LIST;LIST", "strict", 0, strict),
             Size::large("W;DEL|W@1|LIST;R", "strict, one row a page", 0, paged),

@@ -26,7 +26,7 @@ pub(super) fn claim() -> Claim {
             Size::large("W|DROP;DROP", "strict, clocks in order", 0, strict),
             Size::large("W|DEL|DROP", "strict, clocks in order", 0, strict),
             Size::walk("W|DROP", "AB, then BC", 3_000, 86_966, moving),
-            Size::long_walk("W|DROP", "ABC, then BCD, many walks", None, moving_three),
+            Size::long_walk("W|DROP", "ABC, then BCD, many walks", 2_482_164, moving_three),
             Size::five("W|DROP|DROP", "strict", strict),
         ],
         mutants: vec![

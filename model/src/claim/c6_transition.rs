@@ -24,6 +24,7 @@ pub(super) fn claim() -> Claim {
             Size::small("W|INM", "A, then B", 232_923, one),
             Size::walk("W|R", "AB, then BC", 6_000, 126_937, two),
             Size::walk("W|INM|R", "ABC, then BCD", 3_000, 137_187, overlap),
+            Size::walk("W|INM|R", "ABC, then BCD, three stamps each", 3_000, 179_586, contended),
             Size::walk("W|INM|RR", "ABC, then ADE", 3_000, 187_706, exchange),
             Size::walk("W|INM|R", "ABC, then DEF", 1_500, 94_138, all_new),
             Size::walk("INM|IM|R", "AB, then BCD", 3_000, 136_815, more_copies),
@@ -31,11 +32,10 @@ pub(super) fn claim() -> Claim {
             Size::walk("W|INM|R", "ABC, ABD, ABC", 3_000, 148_543, there_and_back),
             Size::large("W;R", "AB, then BC", 1_560_455, two),
             Size::near("W|INM", "ABC, then BCD", overlap),
-            Size::large("W|INM|R", "A, then B", None, one),
-            Size::long_walk("W|INM|R", "available, ABC, then BCD, many walks", None, available),
-            Size::long_walk("W|INM|RR", "ABC, then ADE, many walks", None, exchange),
-            Size::long_walk("INM|IM|R", "ABC, BCD, CDE, many walks", None, three),
-            Size::long_walk("W|INM|R", "ABC, ABD, ABC, many walks", None, there_and_back),
+            Size::long_walk("W|INM|R", "available, ABC, then BCD, many walks", 2_381_849, available),
+            Size::long_walk("W|INM|RR", "ABC, then ADE, many walks", 3_123_136, exchange),
+            Size::long_walk("INM|IM|R", "ABC, BCD, CDE, many walks", 3_363_592, three),
+            Size::long_walk("W|INM|R", "ABC, ABD, ABC, many walks", 2_485_163, there_and_back),
         ],
         mutants: vec![
             Mutant::rule(
@@ -131,6 +131,11 @@ pub(super) fn three(world: &mut World) {
 
 pub(super) fn there_and_back(world: &mut World) {
     transit(world, &[&[0, 1, 2], &[0, 1, 3], &[0, 1, 2]]);
+}
+
+fn contended(world: &mut World) {
+    overlap(world);
+    world.retries = 2;
 }
 
 fn available(world: &mut World) {

@@ -23,10 +23,15 @@ pub(super) fn claim() -> Claim {
             Size::long_walk(
                 "W|INM",
                 "ABC, then BCD, nodes crash, many walks",
-                None,
+                2_119_629,
                 crashing_overlap,
             ),
-            Size::long_walk("W|INM|R", "ABC, then BCD, a damaged disk, many walks", None, damaged),
+            Size::long_walk(
+                "W|INM|R",
+                "ABC, then BCD, a damaged disk, many walks",
+                2_254_709,
+                damaged,
+            ),
         ],
         mutants: vec![
             rule(

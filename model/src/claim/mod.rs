@@ -175,7 +175,7 @@ impl Size {
 
     /// The nearest states only, for a person to run.
     pub(crate) fn near(script: &'static str, about: &'static str, set: fn(&mut World)) -> Self {
-        const NEAREST: usize = 6_000_000;
+        const NEAREST: usize = 2_000_000;
         Size {
             search: Search::Nearest(NEAREST),
             unique: None,

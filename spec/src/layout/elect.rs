@@ -59,7 +59,8 @@ impl<V: Value, R: Rules> Nominate<V, R> {
 
 impl<V: Value, R: Rules> Change<V> for Nominate<V, R> {
     fn decide(&self, current: Option<&Accepted<V>>) -> Decision<V> {
-        match current {
+        // Who asks what was elected, and finds nothing, may leave a tombstone: that is still nothing.
+        match current.and_then(|held| held.content.live()) {
             Some(_) if !R::lacks(Flaw::ElectionOverwrites) => Decision::Refuse,
             Some(_) | None => Decision::Write(Content::Value(self.candidate.clone())),
         }
