@@ -91,6 +91,7 @@ impl ClusterStore {
             initiator,
             headers,
             state: UploadState::Open,
+            until: 0,
         };
         let target = upload_target(bucket, key, id);
         let content = Content::Value(Row::Upload(upload));
@@ -153,6 +154,7 @@ impl ClusterStore {
         let Ingested { body, digests } = self.ingest(&owner, body).await?;
         let info = PartInfo::new(part.number, Timestamp::from_ms(self.now_ms()), &digests);
         let row = Part {
+            upload: upload.target.address.clone(),
             number: part.number,
             version: owner.version,
             turn: earlier
