@@ -149,7 +149,7 @@ impl ClusterStore {
         let owner = Owner {
             row: Address::part(upload.id, part.number, op),
             version: self.fresh_version(),
-            until_us: self.until_us(),
+            until_us: self.until_us(body.announced_size()),
         };
         let Ingested { body, digests } = self.ingest(&owner, body).await?;
         let info = PartInfo::new(part.number, Timestamp::from_ms(self.now_ms()), &digests);
