@@ -9,8 +9,8 @@ use std::sync::Arc;
 use trellis_spec::block::Data;
 use trellis_spec::row::{Row, UploadState, VersionId};
 
-use super::act::held;
 use super::check::version;
+use super::node::held;
 use super::state::{Slot, Stage, State};
 use super::{Action, BlockWorld, ROW_REPLICAS};
 

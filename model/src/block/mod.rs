@@ -11,6 +11,7 @@
 mod act;
 mod check;
 mod drain;
+mod node;
 mod rules;
 mod state;
 mod transition;
