@@ -38,8 +38,8 @@ pub struct Report {
     pub unique: usize,
     /// Longest way walked.
     pub depth: usize,
-    /// What went wrong, if anything: the property's name and the way there.
-    pub failure: Option<(&'static str, Trace)>,
+    /// What went wrong, if anything.
+    pub failure: Option<Failure>,
     /// What should have happened somewhere and did not.
     pub never: Vec<&'static str>,
     /// Was every state met?
@@ -48,6 +48,48 @@ pub struct Report {
 
 /// A way through a world.
 pub type Trace = Path<State, Action>;
+
+/// A property that does not hold.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its name.
+    pub property: &'static str,
+    /// The way to where it does not.
+    pub way: Way,
+}
+
+/// A way to a failure.
+#[derive(Debug)]
+pub enum Way {
+    /// One that can be saved and walked again.
+    Walked(Trace),
+    /// One that is told only.
+    Told(String),
+}
+
+impl Report {
+    /// The report of a search that found this.
+    pub(crate) fn new<M: Model>(
+        checker: &impl Checker<M>,
+        search: Search,
+        failure: Option<Failure>,
+        never: Vec<&'static str>,
+    ) -> Self {
+        let complete = failure.is_none()
+            && match search {
+                Search::Exhaustive => true,
+                Search::Nearest(most) => checker.state_count() < most,
+                Search::Walks { .. } | Search::Biased { .. } => false,
+            };
+        Report {
+            unique: checker.unique_state_count(),
+            depth: checker.max_depth(),
+            failure,
+            never,
+            complete,
+        }
+    }
+}
 
 /// Searches until all is seen or something fails.
 pub fn search(world: &World, search: Search) -> Report {
@@ -87,7 +129,11 @@ fn walk(world: &World, seed: u64, walks: usize) -> Report {
                 seen[index] |= holds;
                 if property.expectation.discovery_is_failure() && !holds {
                     let trace = Path::from_actions(world, start, &steps).expect("it was walked");
-                    return walked(met, steps.len(), Some((property.name, trace)), Vec::new());
+                    let failure = Failure {
+                        property: property.name,
+                        way: Way::Walked(trace),
+                    };
+                    return walked(met, steps.len(), Some(failure), Vec::new());
                 }
             }
             let mut actions = Vec::new();
@@ -107,7 +153,7 @@ fn walk(world: &World, seed: u64, walks: usize) -> Report {
     walked(met, depth, None, never.map(|(property, _)| property.name).collect())
 }
 
-fn walked(met: usize, depth: usize, failure: Option<(&'static str, Trace)>, never: Vec<&'static str>) -> Report {
+fn walked(met: usize, depth: usize, failure: Option<Failure>, never: Vec<&'static str>) -> Report {
     Report {
         unique: met,
         depth,
@@ -163,22 +209,16 @@ fn report(world: &World, search: Search, checker: &impl Checker<World>) -> Repor
     for property in world.properties() {
         let found = checker.discovery(property.name);
         match (property.expectation.discovery_is_failure(), found) {
-            (true, Some(path)) => failure = failure.or(Some((property.name, path))),
+            (true, Some(path)) => {
+                let way = Way::Walked(path);
+                failure = failure.or(Some(Failure {
+                    property: property.name,
+                    way,
+                }));
+            }
             (false, None) => never.push(property.name),
             (true, None) | (false, Some(_)) => {}
         }
     }
-    let complete = failure.is_none()
-        && match search {
-            Search::Exhaustive => true,
-            Search::Nearest(most) => checker.state_count() < most,
-            Search::Walks { .. } | Search::Biased { .. } => false,
-        };
-    Report {
-        unique: checker.unique_state_count(),
-        depth: checker.max_depth(),
-        failure,
-        never,
-        complete,
-    }
+    Report::new(checker, search, failure, never)
 }

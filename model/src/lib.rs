@@ -4,6 +4,7 @@
 //! configuration allows. A [`claim`] is a sentence about worlds with the sizes at which it is checked, and the flaws
 //! that it notices ([`mutant`]).
 
+pub mod block;
 pub mod check;
 pub mod claim;
 pub mod coordinator;

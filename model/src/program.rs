@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use stateright::Model;
 
-use crate::check::{Report, Search, search};
+use crate::check::{Failure, Report, Search, Way};
 use crate::claim::{self, Claim, Effort, Mutant, Size};
 use crate::transcript::Scenario;
+use crate::world::World;
 
 /// Did everything come out as it must?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,20 +57,16 @@ pub fn check(
     let mut outcome = Outcome::AsClaimed;
     writeln!(out, "{}: {}", claim.name, claim.sentence)?;
     for size in claim.sizes.iter().filter(|size| chosen(size)) {
-        let (report, took) = timed(|| search(&size.world(), size.search));
+        let (report, took) = timed(|| size.search());
         let right = is_right(size, &report);
         let word = if right { "holds" } else { "FAILS" };
         writeln!(out, "    {word}  {:<62} {}", size.title(), measured(&report, took))?;
         if !report.never.is_empty() {
             writeln!(out, "    never happened: {}", report.never.join(", "))?;
         }
-        if let Some((property, trace)) = report.failure {
-            writeln!(out, "    violated: {property}")?;
-            tell(
-                out,
-                &Scenario::of(claim.name, &size.title(), &size.world(), trace),
-                save,
-            )?;
+        if let Some(failure) = report.failure {
+            writeln!(out, "    violated: {}", failure.property)?;
+            tell(out, (claim.name, &size.title(), size.world()), failure, save)?;
         }
         outcome = outcome.and(if right { Outcome::AsClaimed } else { Outcome::Otherwise });
     }
@@ -88,7 +85,7 @@ pub fn mutants(out: &mut impl Write, wanted: Option<&str>, save: Option<&Path>) 
     for claim in claim::all() {
         let chosen = |mutant: &&Mutant| wanted.is_none_or(|wanted| mutant.name == wanted);
         for mutant in claim.mutants.iter().filter(chosen) {
-            let (report, took) = timed(|| search(&mutant.world(), mutant.size.search));
+            let (report, took) = timed(|| mutant.search());
             let word = if report.failure.is_some() { "caught" } else { "SURVIVED" };
             let about = format!("{} | {} | {}", mutant.name, mutant.guard, claim.name);
             writeln!(
@@ -99,12 +96,8 @@ pub fn mutants(out: &mut impl Write, wanted: Option<&str>, save: Option<&Path>) 
             )?;
             all += 1;
             caught += usize::from(report.failure.is_some());
-            if let (Some(_), Some((_, trace))) = (wanted, report.failure) {
-                tell(
-                    out,
-                    &Scenario::of(claim.name, mutant.name, &mutant.world(), trace),
-                    save,
-                )?;
+            if let (Some(_), Some(failure)) = (wanted, report.failure) {
+                tell(out, (claim.name, mutant.name, mutant.world()), failure, save)?;
             }
         }
     }
@@ -130,18 +123,33 @@ pub fn replay(out: &mut impl Write, file: &Path) -> io::Result<Outcome> {
 
 /// Serves stateright's explorer until it is interrupted.
 pub fn explore(out: &mut impl Write, size: &Size, address: &str) -> io::Result<()> {
+    let world = size
+        .world()
+        .ok_or_else(|| io::Error::other("worlds of blocks are not served; check them instead"))?;
     writeln!(out, "{} at http://{address}", size.title())?;
-    size.world().checker().serve(address);
+    world.checker().serve(address);
     Ok(())
 }
 
-fn tell(out: &mut impl Write, scenario: &Scenario, save: Option<&Path>) -> io::Result<()> {
+/// Tells of a failure in the world of that claim and name.
+fn tell(
+    out: &mut impl Write,
+    (claim, name, world): (&str, &str, Option<World>),
+    failure: Failure,
+    save: Option<&Path>,
+) -> io::Result<()> {
+    let (world, trace) = match (failure.way, world) {
+        (Way::Told(text), _) => return writeln!(out, "{text}"),
+        (Way::Walked(trace), Some(world)) => (world, trace),
+        (Way::Walked(trace), None) => return writeln!(out, "{:?}", trace.into_actions()),
+    };
+    let scenario = Scenario::of(claim, name, &world, trace);
     match scenario.replay() {
         Ok(walk) => writeln!(out, "{}", walk.text)?,
         Err(error) => writeln!(out, "the way there cannot be walked again: {error}")?,
     }
     if let Some(file) = save {
-        fs::write(file, serde_json::to_vec_pretty(scenario)?)?;
+        fs::write(file, serde_json::to_vec_pretty(&scenario)?)?;
         writeln!(out, "saved as {}", file.display())?;
     }
     Ok(())

@@ -166,7 +166,7 @@ pub fn without(flaw: Flaw) -> Arc<dyn Protocol> {
 }
 
 /// Every flaw, in the order of the specification.
-pub const FLAWS: [Flaw; 50] = [
+pub const FLAWS: [Flaw; 58] = [
     Flaw::WriteBelowQuorum,
     Flaw::ReadBelowQuorum,
     Flaw::NoWriteBack,
@@ -217,4 +217,12 @@ pub const FLAWS: [Flaw; 50] = [
     Flaw::DropsUnretired,
     Flaw::ReadmitsAfterGap,
     Flaw::ElectionOverwrites,
+    Flaw::DataBeforeReference,
+    Flaw::ReferenceWithoutData,
+    Flaw::BlockNewestSetOnly,
+    Flaw::ProposedBeyondUntil,
+    Flaw::DroppedWithoutFence,
+    Flaw::UploadDecidesAlone,
+    Flaw::BlockSyncFromOne,
+    Flaw::BlockSyncedWithoutData,
 ];

@@ -67,12 +67,12 @@ impl Scenario {
             .sizes
             .iter()
             .find(|size| size.title() == self.world)
-            .map(Size::world);
+            .and_then(Size::world);
         let broken = claim
             .mutants
             .iter()
             .find(|mutant| mutant.name == self.world)
-            .map(Mutant::world);
+            .and_then(Mutant::world);
         sized.or(broken).ok_or_else(|| ReplayError::NoWorld(self.world.clone()))
     }
 

@@ -12,7 +12,7 @@ use trellis_spec::layout::{Knowledge, Layout};
 use trellis_spec::peer::Peer;
 
 use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
-use crate::cluster::{Coordinator, Life, Limits, Memory, Replica, ReplicaService, Standing};
+use crate::cluster::{Collector, Coordinator, Life, Limits, Memory, Replica, ReplicaService, Standing};
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
@@ -136,7 +136,10 @@ impl Node {
         });
         greet(&standing, &mesh, &rows, settings.limits.greet_interval_ms);
         let coordinator = Coordinator::new(env.clone(), settings.limits, replica, mesh.clone());
-        let store = ClusterStore::new(Arc::new(coordinator), wrapping);
+        let coordinator = Arc::new(coordinator);
+        let stop = CancellationToken::new();
+        collect(env, &coordinator, stop.clone());
+        let store = ClusterStore::new(coordinator, wrapping);
         let observer = Observer::new(Seen {
             env: env.clone(),
             store: store.clone(),
@@ -151,7 +154,6 @@ impl Node {
             min_free_bytes: settings.rows.min_free_bytes,
         });
         let admin = admin::serve(env, data.path(), observer.clone())?;
-        let stop = CancellationToken::new();
         let front = front_config(settings.front, env, &observer);
         let door = open_door(store, front, s3, stop.clone());
         Ok(Node {
@@ -197,6 +199,16 @@ impl Node {
         }
         drop(self.folder);
     }
+}
+
+/// Collects what is dead until the node stops.
+fn collect(env: &Env, coordinator: &Arc<Coordinator>, stop: CancellationToken) {
+    let collector = Collector::new(coordinator.clone());
+    let task = async move {
+        // Nothing is lost wherever it ends.
+        let _ = stop.run_until_cancelled(collector.run()).await;
+    };
+    env.spawner.spawn("collector", Box::pin(task));
 }
 
 fn not_in_order(error: &RowsError) {

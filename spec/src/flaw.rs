@@ -108,6 +108,23 @@ pub enum Flaw {
     ReadmitsAfterGap,
     /// A candidate for a layout gives way to one that somebody may have elected.
     ElectionOverwrites,
+    /// A reference to a block is durable before the data are.
+    DataBeforeReference,
+    /// A replica that was sent no data counts only if verified data are there.
+    ReferenceWithoutData,
+    /// A row that names a block follows a majority of every active set of the block.
+    BlockNewestSetOnly,
+    /// No stamp later than a version's `until` carries it.
+    ProposedBeyondUntil,
+    /// A version is dead only when something else is chosen under a ballot after its `until`.
+    DroppedWithoutFence,
+    /// Parts of an upload that was given up are dead only when the object's row is settled above every stamp that was
+    /// recorded.
+    UploadDecidesAlone,
+    /// A new owner of blocks pulls references from a majority.
+    BlockSyncFromOne,
+    /// A new owner of blocks is synced only with the data of the references that it pulled.
+    BlockSyncedWithoutData,
 }
 
 /// Which guards are left out.

@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+pub mod block;
 pub mod flaw;
 pub mod gate;
 pub mod layout;

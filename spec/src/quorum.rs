@@ -60,6 +60,12 @@ impl ReplicaSets {
         self.0.iter().map(Vec::as_slice)
     }
 
+    /// The last set alone: only flawed rules ask for it.
+    pub(crate) fn newest_only(mut self) -> Self {
+        self.0.drain(..self.0.len().saturating_sub(1));
+        self
+    }
+
     /// Does every set have a majority of `Yes`?
     pub fn verdict(&self, vote: impl Fn(NodeId) -> Vote) -> Verdict {
         self.verdict_short_of(0, vote)

@@ -3,6 +3,7 @@
 //! One file each. A claim that notices no flaw counts as failing, and so does a size whose number of states is not the
 //! recorded one: then the model is not the one that was argued about.
 
+mod c10_blocks;
 mod c11_listing;
 mod c12_deletion;
 mod c1_read_after_write;
@@ -20,7 +21,8 @@ mod whole;
 
 use trellis_spec::flaw::Flaw;
 
-use crate::check::Search;
+use crate::block::{self, Plan};
+use crate::check::{Report, Search, search};
 use crate::rules::without;
 use crate::script::Script;
 use crate::world::{State, World};
@@ -48,13 +50,22 @@ pub struct Size {
     /// How many replicas there are.
     pub replicas: u8,
     /// The particulars.
-    pub set: fn(&mut World),
+    pub particulars: Particulars,
     /// How it is searched.
     pub search: Search,
     /// How many different states there are, where that is known.
     pub unique: Option<usize>,
     /// How long it takes.
     pub effort: Effort,
+}
+
+/// What is particular about a configuration, in a world of rows or of blocks.
+#[derive(Clone, Copy)]
+pub enum Particulars {
+    /// Rows: this is done to the script's world.
+    Rows(fn(&mut World)),
+    /// Blocks: this happens.
+    Blocks(Plan),
 }
 
 /// How long a size takes.
@@ -89,6 +100,7 @@ pub fn all() -> Vec<Claim> {
         c6_transition::claim(),
         c7_copies::claim(),
         c8_moves_on::claim(),
+        c10_blocks::claim(),
         c11_listing::claim(),
         c12_deletion::claim(),
         elect::claim(),
@@ -110,7 +122,7 @@ impl Size {
             script,
             about,
             replicas: 3,
-            set,
+            particulars: Particulars::Rows(set),
             search: Search::Exhaustive,
             unique: Some(unique),
             effort: Effort::Small,
@@ -201,12 +213,37 @@ impl Size {
         }
     }
 
-    /// The world, under sound rules.
-    pub fn world(&self) -> World {
+    /// The world of rows, under sound rules; nothing for blocks.
+    pub fn world(&self) -> Option<World> {
+        match self.particulars {
+            Particulars::Rows(set) => Some(self.rows(set)),
+            Particulars::Blocks(_) => None,
+        }
+    }
+
+    fn rows(&self, set: fn(&mut World)) -> World {
         let script = Script::parse(self.script).expect("scripts of claims are well formed");
         let mut world = World::new(script, self.replicas);
-        (self.set)(&mut world);
+        set(&mut world);
         world
+    }
+
+    /// Searches it under sound rules.
+    pub fn search(&self) -> Report {
+        self.search_without(None)
+    }
+
+    fn search_without(&self, flaw: Option<Flaw>) -> Report {
+        match self.particulars {
+            Particulars::Blocks(plan) => block::search(plan, self.search, flaw),
+            Particulars::Rows(set) => {
+                let mut world = self.rows(set);
+                if let Some(flaw) = flaw {
+                    world.protocol = without(flaw);
+                }
+                search(&world, self.search)
+            }
+        }
     }
 
     /// What one calls it.
@@ -241,13 +278,18 @@ impl Mutant {
         }
     }
 
-    /// The broken world.
-    pub fn world(&self) -> World {
-        let mut world = self.size.world();
+    /// The broken world of rows; nothing for blocks.
+    pub fn world(&self) -> Option<World> {
+        let mut world = self.size.world()?;
         if let Some(flaw) = self.flaw {
             world.protocol = without(flaw);
         }
-        world
+        Some(world)
+    }
+
+    /// Searches the broken world.
+    pub fn search(&self) -> Report {
+        self.size.search_without(self.flaw)
     }
 }
 

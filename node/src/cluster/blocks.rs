@@ -1,15 +1,17 @@
 //! Blocks at their replicas.
 //!
 //! A block is sent with its reference in one message to all replicas; a majority that has both on disk is the proof,
-//! [`StoredBlock`], without which no row names the block.
+//! [`Stored`], without which no row names the block.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
+use trellis_spec::block::{Kept, Placing, Stored};
+use trellis_spec::flaw::Sound;
 use trellis_spec::peer::{Answer, Call, Envelope};
-use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict, Vote};
+use trellis_spec::quorum::{NodeId, Verdict};
 use trellis_spec::row::{Block, BlockReference, Placement};
 
 use super::coordinator::{Coordinator, Place};
@@ -17,10 +19,6 @@ use super::replica::Payload;
 use crate::env::Boxed;
 use crate::link::Lane;
 use crate::storage::Block as NamedBlock;
-
-/// Proof that a block and its reference are on a majority of disks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredBlock(Block);
 
 /// Why a block could not be stored or fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,13 +38,6 @@ pub enum BlockError {
     /// The data is not there, and none was sent.
     #[error("too few replicas have the data of a block that is to be referred to")]
     NeedData,
-}
-
-impl StoredBlock {
-    /// The block.
-    pub fn block(self) -> Block {
-        self.0
-    }
 }
 
 type Voted = (NodeId, Answer);
@@ -77,7 +68,7 @@ impl Coordinator {
         reference: BlockReference,
         block: NamedBlock,
         room: OwnedSemaphorePermit,
-    ) -> Result<StoredBlock, BlockError> {
+    ) -> Result<Stored, BlockError> {
         let length = u32::try_from(block.data().len()).expect("blocks are at most a few MiB");
         let stored = Block {
             name: reference.block,
@@ -91,7 +82,7 @@ impl Coordinator {
     }
 
     /// Refers to a block that is stored already.
-    pub(crate) async fn refer_block(&self, reference: BlockReference, length: u32) -> Result<StoredBlock, BlockError> {
+    pub(crate) async fn refer_block(&self, reference: BlockReference, length: u32) -> Result<Stored, BlockError> {
         let block = Block {
             name: reference.block,
             length,
@@ -99,12 +90,7 @@ impl Coordinator {
         self.reach_majority(Call::ReferBlock(reference), block, None).await
     }
 
-    async fn reach_majority(
-        &self,
-        call: Call,
-        block: Block,
-        named: Option<NamedBlock>,
-    ) -> Result<StoredBlock, BlockError> {
+    async fn reach_majority(&self, call: Call, block: Block, named: Option<NamedBlock>) -> Result<Stored, BlockError> {
         let place = self.place(&Placement::Block(block.name));
         let calls: FuturesUnordered<Boxed<'static, Voted>> = FuturesUnordered::new();
         for node in self.nearest_first(place.sets.members()) {
@@ -120,15 +106,13 @@ impl Coordinator {
         drop(named);
         let limit = Duration::from_millis(self.limits.block_deadline_ms);
         let mut collected = Collected {
-            sets: place.sets,
-            answers: Vec::new(),
+            placing: Placing::new(block, place.sets),
+            full: false,
             calls,
         };
         let reached = self.env.timeout(limit, collected.majority()).await;
         self.linger(collected.calls, block.length as usize);
-        reached
-            .unwrap_or(Err(BlockError::Unreached))
-            .map(|()| StoredBlock(block))
+        reached.unwrap_or(Err(BlockError::Unreached))
     }
 
     /// The block's data, from the nearest replica that has it; a slow one is overtaken by the next.
@@ -183,35 +167,35 @@ impl Coordinator {
 
 /// The answers of a block's replicas so far.
 struct Collected {
-    sets: ReplicaSets,
-    answers: Vec<Voted>,
+    placing: Placing<Sound>,
+    /// Has a disk no room?
+    full: bool,
     calls: FuturesUnordered<Boxed<'static, Voted>>,
 }
 
 impl Collected {
-    async fn majority(&mut self) -> Result<(), BlockError> {
-        while let Some(voted) = self.calls.next().await {
-            self.answers.push(voted);
-            match self.sets.verdict(|node| self.vote(node)) {
-                Verdict::Reached => return Ok(()),
-                Verdict::Pending => {}
-                Verdict::Impossible => return Err(self.failure()),
+    async fn majority(&mut self) -> Result<Stored, BlockError> {
+        while let Some((from, answer)) = self.calls.next().await {
+            self.full |= answer == Answer::Full;
+            let kept = match answer {
+                Answer::Stored => Kept::Both,
+                Answer::NeedData => Kept::NeedData,
+                Answer::Row { .. } | Answer::Scanned(_) | Answer::Block | Answer::NoBlock => Kept::Neither,
+                Answer::Refused(_) | Answer::Full | Answer::Failed => Kept::Neither,
+            };
+            self.placing.on_kept(from, kept);
+            if let Some(stored) = self.placing.stored() {
+                return Ok(stored);
+            }
+            if self.placing.verdict() == Verdict::Impossible {
+                return Err(self.failure());
             }
         }
         Err(BlockError::Unreached)
     }
 
-    fn vote(&self, node: NodeId) -> Vote {
-        match self.answers.iter().find(|(from, _)| *from == node) {
-            Some((_, Answer::Stored)) => Vote::Yes,
-            Some(_) => Vote::No,
-            None => Vote::Open,
-        }
-    }
-
     fn failure(&self) -> BlockError {
-        let any = |wanted: Answer| self.answers.iter().any(|(_, answer)| *answer == wanted);
-        match (any(Answer::Full), any(Answer::NeedData)) {
+        match (self.full, self.placing.needs_data()) {
             (true, _) => BlockError::Full,
             (false, true) => BlockError::NeedData,
             (false, false) => BlockError::Unreached,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use trellis_spec::layout::Partition;
 use trellis_spec::register::{Cell, Fetch};
-use trellis_spec::row::{Blob, BlockReference, Row, RowKey};
+use trellis_spec::row::{Blob, Row, RowKey};
 
 use super::wire::{DecodeError, decode, encode};
 use crate::storage::{Batch, Change, Position, Room, Rows, RowsError, Versioned};
@@ -17,7 +17,6 @@ use crate::storage::{Batch, Change, Position, Room, Rows, RowsError, Versioned};
 /// Tables of the row store.
 const HEADS: u8 = b'h';
 const INLINE_BODIES: u8 = b'i';
-const BLOCK_REFERENCES: u8 = b'r';
 
 /// Why rows cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -133,15 +132,6 @@ impl Cells {
         })
     }
 
-    /// Keeps a reference to a block.
-    pub(crate) fn refer(&self, partition: Partition, reference: &BlockReference) -> Result<Position, CellsError> {
-        let key = [&reference.block.0[..], &reference.version.0[..]].concat();
-        let change = Change::Put(encode(reference));
-        Ok(self
-            .rows
-            .apply(vec![(physical(BLOCK_REFERENCES, partition, &key), change)])?)
-    }
-
     /// Returns when a change would not have to wait for memory, which it would do with a thread and a lock in its hands.
     pub(crate) async fn ready(&self) -> Result<(), CellsError> {
         Ok(self.rows.ready().await?)
@@ -168,7 +158,7 @@ fn inline_is_apart(cell: &Cell<Row>) -> bool {
 }
 
 /// Entered-at is the first layout for every partition of a node that never moved.
-fn physical(table: u8, partition: Partition, key: &[u8]) -> Bytes {
+pub(super) fn physical(table: u8, partition: Partition, key: &[u8]) -> Bytes {
     const ENTERED_AT_LAYOUT: u32 = 1;
     let mut physical = Vec::with_capacity(7 + key.len());
     physical.push(table);

@@ -43,8 +43,13 @@ pub struct Limits {
     pub download_ahead_bytes: usize,
     /// Bytes of messages kept for replicas that were not needed for an acknowledgement.
     pub linger_bytes: usize,
-    /// An upload must be finished within this time: after it, nothing that names its blocks is written any more.
-    pub upload_valid_hours: u64,
+    /// An upload must be finished within this time: after it, nothing that names its blocks is written any more, and
+    /// not before it is over are they given up.
+    pub upload_valid_s: u64,
+    /// One of a size that is known gets this time at least,
+    pub upload_least_s: u64,
+    /// and as long as it takes at this rate.
+    pub upload_slowest_kib_s: u64,
     /// A completion of a multipart upload must be done within this time, or is begun anew.
     pub completion_valid_ms: u64,
     /// Rows that one scan of a replica returns; one more than a page of a listing, so that a full page costs one scan.
@@ -57,6 +62,13 @@ pub struct Limits {
     pub control_cache_ms: u64,
     /// A bucket whose deletion did not come to an end within this time is opened again by whoever meets it.
     pub deletion_abandoned_ms: u64,
+    /// The collector of blocks rests for this long between two rounds.
+    pub collect_pause_ms: u64,
+    /// The data of a block are deleted when nothing referred to it for this long: a download that takes longer than that
+    /// after its object was deleted ends with an error.
+    pub collect_grace_ms: u64,
+    /// Rows that the collector asks about, and blocks that it deletes, per second.
+    pub collect_steps_per_s: u64,
 }
 
 impl Default for Limits {
@@ -79,13 +91,18 @@ impl Default for Limits {
             blocks_in_flight_bytes: 64 << 20,
             download_ahead_bytes: 64 << 20,
             linger_bytes: 32 << 20,
-            upload_valid_hours: 48,
+            upload_valid_s: 24 * 3600,
+            upload_least_s: 600,
+            upload_slowest_kib_s: 64,
             completion_valid_ms: 30_000,
             scan_max_rows: 1_001,
             scan_max_bytes: 512 << 10,
             scan_deadline_ms: 30_000,
             control_cache_ms: 2_000,
             deletion_abandoned_ms: 15_000,
+            collect_pause_ms: 60_000,
+            collect_grace_ms: 600_000,
+            collect_steps_per_s: 100,
         }
     }
 }

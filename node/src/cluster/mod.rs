@@ -6,10 +6,13 @@
 
 mod blocks;
 mod cells;
+mod collector;
 mod coordinator;
+mod keeper;
 mod limits;
 mod listing;
 mod operations;
+mod references;
 mod replica;
 mod standing;
 #[cfg(test)]
@@ -17,7 +20,8 @@ mod tests;
 mod turns;
 mod wire;
 
-pub use blocks::{BlockError, StoredBlock};
+pub use blocks::BlockError;
+pub use collector::{Collected, Collector};
 pub use coordinator::{Coordinator, Target};
 pub use limits::{LimitError, Limits};
 pub use listing::{Listed, Span};

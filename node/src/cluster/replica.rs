@@ -17,6 +17,7 @@ use trellis_spec::row::{BlockName, BlockReference, Row, RowKey};
 use trellis_spec::stamp::Stamp;
 
 use super::cells::{Cells, CellsError};
+use super::keeper::{Keeper, KeeperError};
 use super::limits::Limits;
 use super::standing::Standing;
 use super::wire::{decode, encode};
@@ -62,7 +63,7 @@ pub struct Replica {
     env: Env,
     peer: Peer,
     cells: Cells,
-    blocks: Arc<dyn Blocks>,
+    keeper: Keeper,
     limits: Limits,
     /// Rows of one partition are read and changed one request at a time, so that an object's row and the gate it must
     /// pass are seen together.
@@ -80,10 +81,10 @@ impl Replica {
         let partitions = (0..PARTITION_LOCKS).map(|_| Mutex::new(())).collect();
         let greatest_us = AtomicU64::new(0);
         Replica {
+            keeper: Keeper::new(env.clone(), rows.clone(), blocks),
             env,
             peer,
             cells: Cells::new(rows),
-            blocks,
             limits,
             partitions,
             greatest_us,
@@ -148,9 +149,19 @@ impl Replica {
         self.greatest_us.load(Ordering::Relaxed)
     }
 
+    /// The keeper of this node's blocks.
+    pub(crate) fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// This node's rows.
+    pub(crate) fn cells(&self) -> &Cells {
+        &self.cells
+    }
+
     /// Names data, so that they can be stored as a block.
     pub(crate) async fn name_block(&self, data: Bytes) -> Result<Block, BlocksError> {
-        self.blocks.name(data).await
+        self.keeper.name(data).await
     }
 
     /// Answers one request.
@@ -162,8 +173,11 @@ impl Replica {
         let answered = match envelope.call {
             Call::Row { key, gate, request } => self.row(&admitted, &key, gate.as_deref(), &request).await,
             Call::Scan { from, to, limit, gate } => self.scan(&admitted, &from, &to, limit, gate.as_deref()).await,
-            Call::StoreBlock(reference) => self.store_block(&admitted, &reference, payload).await,
-            Call::ReferBlock(reference) => self.refer_block(&admitted, &reference).await,
+            Call::StoreBlock(reference) => {
+                let block = payload.into_block(reference.block);
+                Ok(self.keep_block(&admitted, reference, Some(block)).await)
+            }
+            Call::ReferBlock(reference) => Ok(self.keep_block(&admitted, reference, None).await),
             Call::FetchBlock(name) => return self.fetch_block(name).await,
         };
         (answered.unwrap_or_else(|error| self.refuse(&error)), Bytes::new())
@@ -276,44 +290,19 @@ impl Replica {
         })
     }
 
-    /// Reference first, then data, then the answer: a block without a reference never lies on this disk.
-    async fn store_block(
-        &self,
-        admitted: &Admitted,
-        reference: &BlockReference,
-        payload: Payload,
-    ) -> Result<Answer, CellsError> {
-        self.cells.ready().await?;
-        let position = self.cells.refer(admitted.partition(), reference)?;
-        self.cells.durable(position).await?;
-        match self.blocks.put(payload.into_block(reference.block)).await {
-            Ok(()) => Ok(Answer::Stored),
-            Err(BlocksError::Full { .. }) => Ok(Answer::Full),
-            Err(error) => {
+    async fn keep_block(&self, admitted: &Admitted, reference: BlockReference, block: Option<Block>) -> Answer {
+        match self.keeper.keep(admitted.partition(), reference, block).await {
+            Ok(answer) => answer,
+            Err(KeeperError::References(error)) => self.refuse(&error),
+            Err(error @ (KeeperError::Blocks(_) | KeeperError::Stopping)) => {
                 tracing::warn!(%error, "a block could not be stored");
-                Ok(Answer::Failed)
-            }
-        }
-    }
-
-    /// The data are read, not merely looked for, after the reference is durable: only verified data may be referred to,
-    /// and nothing deletes what is referenced.
-    async fn refer_block(&self, admitted: &Admitted, reference: &BlockReference) -> Result<Answer, CellsError> {
-        self.cells.ready().await?;
-        let position = self.cells.refer(admitted.partition(), reference)?;
-        self.cells.durable(position).await?;
-        match self.blocks.get(reference.block).await {
-            Ok(Some(_)) => Ok(Answer::Stored),
-            Ok(None) => Ok(Answer::NeedData),
-            Err(error) => {
-                tracing::error!(%error, "a block cannot be read; its data are asked for again");
-                Ok(Answer::NeedData)
+                Answer::Failed
             }
         }
     }
 
     async fn fetch_block(&self, name: BlockName) -> Answered {
-        match self.blocks.get(name).await {
+        match self.keeper.fetch(name).await {
             Ok(Some(data)) => (Answer::Block, data),
             Ok(None) => (Answer::NoBlock, Bytes::new()),
             Err(error) => {

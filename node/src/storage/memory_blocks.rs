@@ -63,6 +63,11 @@ impl MemoryBlockDisk {
         self.contents().blocks.remove(&name).is_some()
     }
 
+    /// The blocks that are there.
+    pub fn names(&self) -> Vec<BlockName> {
+        self.contents().blocks.keys().copied().collect()
+    }
+
     fn contents(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

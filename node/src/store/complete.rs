@@ -132,7 +132,9 @@ impl ClusterStore {
         let storing = async {
             let Ok(plan) = to_store.await else { return Ok(None) };
             let Completion { object, until, .. } = &plan.completion;
-            self.write_pages(object.version, *until, &plan.pages).await?;
+            if let Body::Paged(pages) = &object.body {
+                self.write_pages(pages.manifest, *until, &plan.pages).await?;
+            }
 
             Ok(Arc::into_inner(plan))
         };
@@ -170,7 +172,7 @@ impl ClusterStore {
     fn assembled(
         &self,
         key: &ObjectKey,
-        upload: StoredUpload,
+        mut upload: StoredUpload,
         stored: &Parts,
         asked: &Asked,
     ) -> Result<Plan, StoreError> {
@@ -184,11 +186,11 @@ impl ClusterStore {
         let (page_bytes, pages) = in_pages(parts.map(part_ref).collect(), &assembly);
         let manifest = self.fresh_version();
         let body = Body::Paged(PageRef { manifest, page_bytes });
-        let (stamp, until) = self.claim_stamp(Stamp::ZERO);
+        let (stamp, until) = self.claim_stamp(&mut upload, Stamp::ZERO);
         let completion = Completion {
             op: self.fresh_op(),
             asked: fingerprint(asked),
-            object: self.object(&upload, body, manifest, &assembly),
+            object: self.object(&upload, body, &assembly),
             stamp,
             until,
         };
@@ -204,7 +206,7 @@ impl ClusterStore {
         &self,
         bucket: &BucketInfo,
         key: &ObjectKey,
-        upload: StoredUpload,
+        mut upload: StoredUpload,
         begun: Completion,
     ) -> Result<Plan, StoreError> {
         if !self.has_pages(&begun.object).await? {
@@ -213,7 +215,7 @@ impl ClusterStore {
             }
             return Err(StoreError::SlowDown);
         }
-        let (stamp, until) = self.claim_stamp(begun.stamp);
+        let (stamp, until) = self.claim_stamp(&mut upload, begun.stamp);
         let completion = Completion { stamp, until, ..begun };
         let pages = Vec::new();
         Ok(Plan {
@@ -235,19 +237,22 @@ impl ClusterStore {
     }
 
     /// The stamp of a claim, which no other try has, and the time until which it counts. It is above those of all earlier
-    /// tries, by whomever: what a minority took of them must not come back over what this one writes.
-    fn claim_stamp(&self, above: Stamp) -> (Stamp, u64) {
+    /// tries, by whomever: what a minority took of them must not come back over what this one writes. The upload's row
+    /// keeps the latest time of all tries: clocks differ, and an earlier try may be the one that sleeps.
+    fn claim_stamp(&self, upload: &mut StoredUpload, above: Stamp) -> (Stamp, u64) {
         let valid_us = self.coordinator.limits.completion_valid_ms.saturating_mul(1000);
         let stamp = self.coordinator.stamp(above);
-        (stamp, stamp.time.saturating_add(valid_us))
+        upload.row.until = upload.row.until.max(stamp.time.saturating_add(valid_us));
+        (stamp, upload.row.until)
     }
 
-    fn object(&self, upload: &StoredUpload, body: Body, version: VersionId, assembly: &Assembly) -> Object {
+    /// Every completion of an upload makes the same version, the upload's: as long as that is current, its parts stay.
+    fn object(&self, upload: &StoredUpload, body: Body, assembly: &Assembly) -> Object {
         let mut headers = attributes::to_headers(&attributes::to_metadata(&upload.row.headers));
         attributes::put_checksum(&mut headers, assembly.checksum);
         let etag = assembly.etag.as_str().to_owned();
         Object {
-            version,
+            version: VersionId(upload.id.0),
             modified_ms: self.now_ms(),
             size: assembly.size,
             etag,
@@ -313,7 +318,7 @@ impl ClusterStore {
 
     /// Renews a claim that is still this try's, with a later stamp.
     async fn claim_again(&self, mut plan: Plan) -> Result<Plan, StoreError> {
-        (plan.completion.stamp, plan.completion.until) = self.claim_stamp(plan.completion.stamp);
+        (plan.completion.stamp, plan.completion.until) = self.claim_stamp(&mut plan.upload, plan.completion.stamp);
         let (op, state) = (self.fresh_op(), UploadState::Completing(plan.completion.clone()));
         let moved = self.move_upload(&plan.upload, op, state.clone()).await?;
         plan.upload.op = moved.ok_or(StoreError::SlowDown)?;

@@ -28,7 +28,7 @@ impl ClusterStore {
         let owner = Owner {
             row: object_target(bucket, key).address,
             version: self.fresh_version(),
-            until_us: self.until_us(),
+            until_us: self.until_us(Some(0)),
         };
         let reused = if keeps_checksum {
             self.reuse(&owner, &source.row.body).await?

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use trellis_s3api::body::{Body as Incoming, Piece};
 use trellis_s3api::checksum::Digests;
 use trellis_s3api::error::StoreError;
+use trellis_spec::block::Stored;
 use trellis_spec::register::Content;
 use trellis_spec::row::{
     Address, Blob, Block, BlockName, BlockReference, Body, Inline, Manifest, PageRef, Row, VersionId,
@@ -19,7 +20,7 @@ use trellis_spec::row::{
 
 use super::buckets::control;
 use super::{ClusterStore, write_failed};
-use crate::cluster::{BlockError, Coordinator, StoredBlock};
+use crate::cluster::{BlockError, Coordinator};
 
 /// Blocks that a row names by itself; more go to pages.
 pub(super) const BLOCKS_IN_ROW_MAX: usize = 64;
@@ -116,7 +117,7 @@ impl ClusterStore {
     }
 }
 
-type Pending = oneshot::Receiver<Result<StoredBlock, BlockError>>;
+type Pending = oneshot::Receiver<Result<Stored, BlockError>>;
 
 /// Blocks of one upload on their way to their replicas.
 struct BlockUpload {
@@ -180,7 +181,7 @@ async fn store(
     owner: Owner,
     data: Bytes,
     room: OwnedSemaphorePermit,
-) -> Result<StoredBlock, BlockError> {
+) -> Result<Stored, BlockError> {
     let block = coordinator.name_block(data).await?;
     let Owner { row, version, until_us } = owner;
     let reference = BlockReference {

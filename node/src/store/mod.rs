@@ -73,11 +73,18 @@ impl ClusterStore {
         self.coordinator.env.clock.wall_us() / 1000
     }
 
-    /// The last moment at which a row may be proposed that names blocks referred to from now on.
-    fn until_us(&self) -> u64 {
-        const HOUR_US: u64 = 3_600_000_000;
-        let valid = self.coordinator.limits.upload_valid_hours.saturating_mul(HOUR_US);
-        self.coordinator.env.clock.wall_us().saturating_add(valid)
+    /// The last moment at which a row may be proposed that names blocks referred to from now on. The sooner it is, the
+    /// sooner the space comes back when the row is overwritten: what is known to be small needs little time.
+    fn until_us(&self, size: Option<u64>) -> u64 {
+        let limits = &self.coordinator.limits;
+        let slowest = limits.upload_slowest_kib_s.max(1);
+        let needed_s = size.map(|bytes| limits.upload_least_s.saturating_add((bytes >> 10) / slowest));
+        let valid_s = needed_s.map_or(limits.upload_valid_s, |needed| needed.min(limits.upload_valid_s));
+        self.coordinator
+            .env
+            .clock
+            .wall_us()
+            .saturating_add(valid_s.saturating_mul(1_000_000))
     }
 }
 

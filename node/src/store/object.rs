@@ -51,7 +51,7 @@ impl ClusterStore {
         let owner = Owner {
             row: object_target(bucket, key).address,
             version: self.fresh_version(),
-            until_us: self.until_us(),
+            until_us: self.until_us(body.announced_size()),
         };
         let Ingested { body, digests } = self.ingest(&owner, body).await?;
         let mut headers = attributes::to_headers(&put.metadata);

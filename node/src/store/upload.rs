@@ -91,6 +91,7 @@ impl ClusterStore {
             initiator,
             headers,
             state: UploadState::Open,
+            until: 0,
         };
         let target = upload_target(bucket, key, id);
         let content = Content::Value(Row::Upload(upload));
@@ -148,11 +149,12 @@ impl ClusterStore {
         let owner = Owner {
             row: Address::part(upload.id, part.number, op),
             version: self.fresh_version(),
-            until_us: self.until_us(),
+            until_us: self.until_us(body.announced_size()),
         };
         let Ingested { body, digests } = self.ingest(&owner, body).await?;
         let info = PartInfo::new(part.number, Timestamp::from_ms(self.now_ms()), &digests);
         let row = Part {
+            upload: upload.target.address.clone(),
             number: part.number,
             version: owner.version,
             turn: earlier

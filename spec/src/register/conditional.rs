@@ -121,7 +121,7 @@ impl<V: Value, C: Change<V>, R: Rules> Conditional<V, C, R> {
     }
 
     fn propose(&mut self, value: Accepted<V>) -> ConditionalStep<V> {
-        if self.ballot.time > self.until {
+        if self.ballot.time > self.until && !R::lacks(Flaw::ProposedBeyondUntil) {
             return Step::Done(self.on_deadline());
         }
         self.first = self.first.or(Some(self.ballot));

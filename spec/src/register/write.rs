@@ -68,7 +68,7 @@ impl<V: Value, R: Rules> Write<V, R> {
     }
 
     fn ask(&mut self, stamp: Stamp) -> Step<V, WriteOutcome> {
-        if stamp.time > self.until {
+        if stamp.time > self.until && !R::lacks(Flaw::ProposedBeyondUntil) {
             return Step::Done(WriteOutcome::Unknown);
         }
         self.round

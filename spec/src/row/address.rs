@@ -128,6 +128,19 @@ impl Address {
         }
     }
 
+    /// Of an upload's row: the row of the object that it is to become, and the upload.
+    pub fn uploaded_object(&self) -> Option<(Self, UploadId)> {
+        let Placement::Index(bucket, _) = self.placement else {
+            return None;
+        };
+        let (key, upload) = bucket.upload_key(&self.key)?;
+        let object = Address {
+            placement: self.placement,
+            key: join(&[b"o", &bucket.0, &key]),
+        };
+        Some((object, upload))
+    }
+
     /// A part's row.
     pub fn part(upload: UploadId, number: u16, op: OpId) -> Self {
         let key = join(&[b"p", &upload.0, &number.to_be_bytes(), &op.0]);
@@ -284,6 +297,8 @@ mod tests {
             let row = |key: &[u8]| Address::upload(BUCKET, 1, key, UploadId([3; 16])).key;
             prop_assert_eq!(row(&a).cmp(&row(&b)), a.cmp(&b));
             prop_assert_eq!(BUCKET.upload_key(&row(&a)), Some((a.clone(), UploadId([3; 16]))));
+            let object = Address::upload(BUCKET, 1, &a, UploadId([3; 16])).uploaded_object();
+            prop_assert_eq!(object, Some((Address::object(BUCKET, 1, &a), UploadId([3; 16]))));
             prop_assert!(BUCKET.uploads_from(&a, None) <= row(&a));
             prop_assert_eq!(BUCKET.uploads_after(&a) <= row(&b), a < b);
         }

@@ -9,6 +9,7 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
+use super::address::Address;
 use super::object::{Body, Object, VersionId};
 use crate::register::OpId;
 use crate::stamp::Stamp;
@@ -24,6 +25,9 @@ pub struct Upload {
     pub headers: BTreeMap<String, String>,
     /// How far it is.
     pub state: UploadState,
+    /// Microseconds: the object row was never proposed for this upload under a later stamp, whoever tried, and whatever
+    /// came of it. Never falls.
+    pub until: u64,
 }
 
 /// How far an upload is.
@@ -58,6 +62,8 @@ pub struct Completion {
 /// An uploaded part.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Part {
+    /// Where the upload's row is: it tells what becomes of the part.
+    pub upload: Address,
     /// Its number, from 1.
     pub number: u16,
     /// Which write made it.

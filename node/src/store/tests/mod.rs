@@ -1,5 +1,7 @@
-//! Three nodes in memory, under a seed: the conformance suite, and what operations cost.
+//! Three nodes in memory, under a seed: the conformance suite, what operations cost, and what is collected.
 
+mod collection;
+mod collection_on_disk;
 mod round_trips;
 
 use std::sync::Arc;

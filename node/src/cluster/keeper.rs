@@ -1,0 +1,233 @@
+//! The keeper of one node's blocks: the only hand that adds and removes references and data.
+//!
+//! Each of its actions takes the block's lock first and holds it to the end, also when whoever asked has stopped
+//! waiting: a reference is never added between the look and the deletion. The rules are [`trellis_spec::block`]'s.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use trellis_spec::block::{Brought, Data, Dead, Dropped, Kept, Mark, StoreStep, Storing, dropped, removable};
+use trellis_spec::flaw::Sound;
+use trellis_spec::layout::Partition;
+use trellis_spec::peer::Answer;
+use trellis_spec::row::{BlockName, BlockReference};
+
+use super::cells::CellsError;
+use super::references::{Marked, References};
+use super::turns::Turns;
+use crate::env::Env;
+use crate::storage::{Block, Blocks, BlocksError, Rows};
+
+/// What comes of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deleted {
+    /// The data are gone, and their mark.
+    Done,
+    /// They stay: somebody refers to them again, or it is too early.
+    Kept,
+}
+
+/// Why something was not done. What was written is whole; a crash leaves no more than that.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeeperError {
+    /// The references cannot be read or written.
+    #[error(transparent)]
+    References(#[from] CellsError),
+    /// The data cannot.
+    #[error(transparent)]
+    Blocks(#[from] BlocksError),
+    /// The node is stopping; what was begun may be done or not.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// See the module. Clones keep the same blocks.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    env: Env,
+    shelves: Arc<Shelves>,
+}
+
+/// What is kept, and the locks.
+struct Shelves {
+    references: References,
+    rows: Arc<dyn Rows>,
+    blocks: Arc<dyn Blocks>,
+    locks: Turns,
+}
+
+impl Keeper {
+    pub(crate) fn new(env: Env, rows: Arc<dyn Rows>, blocks: Arc<dyn Blocks>) -> Self {
+        let shelves = Shelves {
+            references: References::new(rows.clone()),
+            rows,
+            blocks,
+            locks: Turns::new(),
+        };
+        Keeper {
+            env,
+            shelves: Arc::new(shelves),
+        }
+    }
+
+    /// The references, for walks over them.
+    pub(crate) fn references(&self) -> &References {
+        &self.shelves.references
+    }
+
+    /// The block's data, if they are here and right.
+    pub(crate) async fn fetch(&self, name: BlockName) -> Result<Option<Bytes>, BlocksError> {
+        self.shelves.blocks.get(name).await
+    }
+
+    /// Names data, so that they can be kept as a block.
+    pub(crate) async fn name(&self, data: Bytes) -> Result<Block, BlocksError> {
+        self.shelves.blocks.name(data).await
+    }
+
+    /// Keeps a reference to a block, and the block if it was sent along.
+    pub(crate) async fn keep(
+        &self,
+        partition: Partition,
+        reference: BlockReference,
+        block: Option<Block>,
+    ) -> Result<Answer, KeeperError> {
+        let shelves = self.shelves.clone();
+        self.to_the_end("keep a block", async move {
+            shelves.keep(partition, &reference, block).await
+        })
+        .await
+    }
+
+    /// Drops a reference of which it is proved that nothing needs it.
+    pub(crate) async fn drop_reference(
+        &self,
+        partition: Partition,
+        reference: BlockReference,
+        dead: Dead,
+    ) -> Result<Dropped, KeeperError> {
+        let (shelves, now_us) = (self.shelves.clone(), self.env.clock.wall_us());
+        self.to_the_end("drop a reference", async move {
+            shelves.drop_reference(partition, &reference, &dead, now_us).await
+        })
+        .await
+    }
+
+    /// Deletes a marked block's data, if the grace is over and nobody refers to them.
+    pub(crate) async fn delete(&self, marked: Marked, grace_us: u64) -> Result<Deleted, KeeperError> {
+        let (shelves, now_us) = (self.shelves.clone(), self.env.clock.wall_us());
+        self.to_the_end("delete a block", async move {
+            shelves.delete(marked.partition, marked.block, now_us, grace_us).await
+        })
+        .await
+    }
+
+    /// Runs `work` to its end, whether anybody waits for it or not.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, KeeperError>> + Send + 'static,
+    ) -> Result<T, KeeperError> {
+        let (done, answer) = oneshot::channel();
+        let task = async move {
+            let result = work.await;
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(result);
+        };
+        self.env.spawner.spawn(name, Box::pin(task));
+        answer.await.map_err(|_| KeeperError::Stopping)?
+    }
+}
+
+impl Shelves {
+    async fn keep(
+        &self,
+        partition: Partition,
+        reference: &BlockReference,
+        block: Option<Block>,
+    ) -> Result<Answer, KeeperError> {
+        let _lock = self.locks.take(&reference.block.0).await;
+        let brought = block.as_ref().map_or(Brought::Nothing, |_| Brought::Data);
+        let mut block = block;
+        let mut storing: Storing<Sound> = Storing::new(brought);
+        loop {
+            storing = match storing.step() {
+                StoreStep::Refer => {
+                    self.rows.ready().await.map_err(CellsError::from)?;
+                    let position = self.references.refer(partition, reference)?;
+                    self.durable(position).await?;
+                    storing.on_done()
+                }
+                StoreStep::Fill => {
+                    if let Some(block) = block.take() {
+                        match self.blocks.put(block).await {
+                            Err(BlocksError::Full { .. }) => return Ok(Answer::Full),
+                            put => put?,
+                        }
+                    }
+                    storing.on_done()
+                }
+                StoreStep::Look => storing.on_look(self.look(reference.block).await),
+                StoreStep::Answer(Kept::Both) => return Ok(Answer::Stored),
+                StoreStep::Answer(Kept::NeedData) => return Ok(Answer::NeedData),
+                StoreStep::Answer(Kept::Neither) => return Ok(Answer::Failed),
+            };
+        }
+    }
+
+    /// The data are read, not merely looked for: only verified data may be referred to.
+    async fn look(&self, name: BlockName) -> Data {
+        match self.blocks.get(name).await {
+            Ok(Some(_)) => Data::Verified,
+            Ok(None) => Data::Absent,
+            Err(error) => {
+                tracing::error!(%error, "a block cannot be read; its data are asked for again");
+                Data::Absent
+            }
+        }
+    }
+
+    async fn drop_reference(
+        &self,
+        partition: Partition,
+        reference: &BlockReference,
+        dead: &Dead,
+        now_us: u64,
+    ) -> Result<Dropped, KeeperError> {
+        let _lock = self.locks.take(&reference.block.0).await;
+        let others = self.references.has_others(partition, reference)?;
+        let dropped = dropped(reference, dead, others, now_us);
+        let mark: Option<Mark> = match dropped {
+            Dropped::Gone => None,
+            Dropped::Replaced(mark) => Some(mark),
+            Dropped::Kept => return Ok(dropped),
+        };
+        self.references.remove(partition, reference, mark)?;
+        Ok(dropped)
+    }
+
+    /// That nobody refers to the data must be durable before they go: a reference whose removal a crash takes back
+    /// would have lost them.
+    async fn delete(
+        &self,
+        partition: Partition,
+        block: BlockName,
+        now_us: u64,
+        grace_us: u64,
+    ) -> Result<Deleted, KeeperError> {
+        let _lock = self.locks.take(&block.0).await;
+        let held = self.references.held(partition, block)?;
+        if !removable(held.value, now_us, grace_us) {
+            return Ok(Deleted::Kept);
+        }
+        self.durable(held.written_at).await?;
+        self.blocks.remove(block).await?;
+        self.references.unmark(partition, block)?;
+        Ok(Deleted::Done)
+    }
+
+    async fn durable(&self, position: crate::storage::Position) -> Result<(), CellsError> {
+        Ok(self.rows.durable(position).await?)
+    }
+}
