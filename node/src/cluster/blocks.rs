@@ -123,13 +123,16 @@ impl Coordinator {
         fetched.unwrap_or(Err(BlockError::Unreached))
     }
 
-    /// How long the nearest replica may take: longer on a long link, lest every block be fetched twice.
+    /// How long the nearest replica may take: longer on a long link, lest every block be fetched twice; and longer on
+    /// this node itself, which is late because it has too much to do, and would have more.
     fn hedge_after(&self, nodes: &[NodeId]) -> Duration {
-        let nearest = nodes
-            .first()
-            .and_then(|node| self.round_trip_to(*node))
-            .unwrap_or_default();
-        Duration::from_millis(self.limits.hedge_ms).max(nearest * 3)
+        const PATIENCE_WITH_MYSELF: u32 = 8;
+        let hedge = Duration::from_millis(self.limits.hedge_ms);
+        match nodes.first() {
+            Some(nearest) if *nearest == self.me() => hedge * PATIENCE_WITH_MYSELF,
+            Some(nearest) => hedge.max(self.round_trip_to(*nearest).unwrap_or_default() * 3),
+            None => hedge,
+        }
     }
 
     async fn hedge(&self, place: &Place, block: Block) -> Result<Bytes, BlockError> {
