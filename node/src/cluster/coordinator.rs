@@ -26,6 +26,7 @@ use trellis_spec::stamp::{Incarnation, Issuer, Stamp};
 use super::limits::Limits;
 use super::replica::{Answered, Payload, Replica};
 use super::standing::Standing;
+use super::tries::Tries;
 use super::turns::Turns;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
@@ -486,25 +487,5 @@ impl Trouble {
             }
         };
         sets.verdict(vote) == Verdict::Impossible
-    }
-}
-
-/// How often an operation was tried, and since when the last try runs.
-struct Tries {
-    count: u32,
-    begun: Duration,
-}
-
-impl Tries {
-    fn new(now: Duration) -> Self {
-        Tries { count: 0, begun: now }
-    }
-
-    /// Counts one more and tells how long the last one took.
-    fn again(&mut self, now: Duration) -> Duration {
-        self.count += 1;
-        let took = now.saturating_sub(self.begun);
-        self.begun = now;
-        took
     }
 }

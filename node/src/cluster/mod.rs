@@ -17,6 +17,7 @@ mod replica;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod tries;
 mod turns;
 mod wire;
 
