@@ -4,7 +4,10 @@ use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::*;
+use super::{
+    Announcement, Certificate, Knowledge, Layout, LayoutVersion, Member, Partition, Pulled, Sources, Standing, Sync,
+    SyncStep, initial,
+};
 use crate::flaw::Sound;
 use crate::quorum::NodeId;
 use crate::register::{Accepted, Cell, Content, OpId, Reply, Request, Value};
