@@ -39,7 +39,7 @@ fn trellis() -> PathBuf {
     if let Some(named) = std::env::var_os("TRELLIS") {
         return named.into();
     }
-    let build = ["build", "--release", "--offline", "-p", "trellis-node", "--bins"];
+    let build = ["build", "--release", "--offline", "--workspace", "--bins"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let built = Command::new(env!("CARGO")).args(build).current_dir(root).status();
     assert!(built.unwrap().success());
