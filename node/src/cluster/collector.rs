@@ -188,8 +188,7 @@ impl Collector {
         let Some(layout) = replica.peer().knowledge.newest() else {
             return Ok(());
         };
-        let partitions = (0..=u16::MAX).map(Partition).take(layout.assignment.len());
-        for partition in partitions.filter(|partition| layout.holds(me, *partition)) {
+        for partition in layout.row_partitions().filter(|partition| layout.holds(me, *partition)) {
             self.walk_parts_of(partition).await?;
         }
         Ok(())

@@ -119,9 +119,7 @@ pub fn fit<R: Rules>(
     if next.assignment.len() != newest.assignment.len() {
         return Err(Unfit::Partitions);
     }
-    (0..=u16::MAX)
-        .take(next.assignment.len())
-        .map(Partition)
+    next.partitions()
         .try_for_each(|partition| fit_partition::<R>(knowledge, next, partition, lo(partition)))
 }
 

@@ -22,7 +22,10 @@ impl LayoutVersion {
 /// BLAKE2b-256 of a layout's encoding.
 pub type LayoutHash = [u8; 32];
 
-/// A share of all keys that lives on the same replicas.
+/// A share of all rows, or of all blocks, that lives on the same replicas.
+///
+/// The table of a layout has one line for a partition of rows and one of blocks: with P lines, partitions 0 to P-1 are of
+/// rows and P to 2P-1 of blocks. Each has a view of its own, for rows and blocks are synced at different times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Partition(pub u16);
 
@@ -52,7 +55,7 @@ pub struct Layout {
     pub replication_factor: u8,
     /// The nodes, in order of id.
     pub members: Vec<Member>,
-    /// For each partition its replicas, as places in `members`, in ascending order. A power of two of them.
+    /// For each pair of partitions its replicas, as places in `members`, in ascending order. A power of two of them.
     pub assignment: Vec<Vec<u16>>,
 }
 
@@ -68,38 +71,60 @@ impl Member {
 }
 
 impl Layout {
-    /// Which partition a placement key falls in.
+    /// Which partition of rows a placement key falls in.
     pub fn partition_of(&self, placement: &[u8]) -> Partition {
         let mut hash = Blake2b::<U32>::new();
         hash.update(placement);
-        self.partition_of_hash(&hash.finalize().into())
+        Partition(self.line_of(&hash.finalize().into()))
     }
 
-    /// Which partition something falls in that is named by a uniform hash.
-    pub fn partition_of_hash(&self, hash: &[u8; 32]) -> Partition {
-        let partitions = self.assignment.len().max(1) as u64;
-        // A u16 holds it: an assignment has at most 65,536 partitions.
-        Partition((leading_u64(hash) % partitions) as u16)
+    /// Which partition of blocks something falls in that is named by a uniform hash.
+    pub fn block_partition_of(&self, hash: &[u8; 32]) -> Partition {
+        Partition(self.lines() + self.line_of(hash))
+    }
+
+    /// All partitions of rows.
+    pub fn row_partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.lines()).map(Partition)
+    }
+
+    /// All partitions of blocks.
+    pub fn block_partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        let lines = self.lines();
+        (0..lines).map(move |line| Partition(lines + line))
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        self.row_partitions().chain(self.block_partitions())
+    }
+
+    fn line_of(&self, hash: &[u8; 32]) -> u16 {
+        // A u16 holds it, for the divisor is one.
+        (leading_u64(hash) % u64::from(self.lines().max(1))) as u16
+    }
+
+    /// At most 32,768: twice as many partitions have a number.
+    fn lines(&self) -> u16 {
+        u16::try_from(self.assignment.len()).unwrap_or(u16::MAX)
+    }
+
+    fn places(&self, partition: Partition) -> &[u16] {
+        let line = usize::from(partition.0) % self.assignment.len().max(1);
+        self.assignment.get(line).map_or(&[], Vec::as_slice)
     }
 
     /// The replicas of a partition, in order of id.
     pub fn replicas(&self, partition: Partition) -> Vec<NodeId> {
-        let places = self
-            .assignment
-            .get(usize::from(partition.0))
-            .map_or(&[][..], Vec::as_slice);
-        places
-            .iter()
-            .filter_map(|place| self.members.get(usize::from(*place)))
-            .map(|member| member.id)
-            .collect()
+        let members = self.places(partition).iter();
+        let members = members.filter_map(|place| self.members.get(usize::from(*place)));
+        members.map(|member| member.id).collect()
     }
 
     /// Does the node hold the partition?
     pub fn holds(&self, node: NodeId, partition: Partition) -> bool {
-        let places = self.assignment.get(usize::from(partition.0));
-        let mut places = places.into_iter().flatten();
-        places.any(|place| {
+        let mut members = self.places(partition).iter();
+        members.any(|place| {
             self.members
                 .get(usize::from(*place))
                 .is_some_and(|member| member.id == node)

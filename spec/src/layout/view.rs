@@ -191,6 +191,19 @@ impl Knowledge {
         self.raise(certificate.partition(), certificate.lo());
     }
 
+    /// Raises the oldest active layout of a partition to that of a view which another node refused a request with, or
+    /// sent one under. Its content must be known.
+    pub fn hear(&mut self, partition: Partition, view: View) {
+        if self.layouts.contains_key(&view.lo) {
+            self.raise(partition, view.lo);
+        }
+    }
+
+    /// The layouts from this number on.
+    pub fn since(&self, version: LayoutVersion) -> impl Iterator<Item = &Layout> {
+        self.layouts.range(version..).map(|(_, layout)| layout)
+    }
+
     fn raise(&mut self, partition: Partition, lo: LayoutVersion) {
         if lo > self.view(partition).lo {
             self.lo.insert(partition, lo);

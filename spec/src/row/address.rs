@@ -73,7 +73,7 @@ impl Placement {
             }
             Placement::Upload(UploadId(upload)) => layout.partition_of(&join(&[b"upload", upload])),
             Placement::Manifest(VersionId(version)) => layout.partition_of(&join(&[b"manifest", version])),
-            Placement::Block(name) => layout.partition_of_hash(&name.0),
+            Placement::Block(name) => layout.block_partition_of(&name.0),
         }
     }
 }
