@@ -12,7 +12,7 @@ use trellis_spec::layout::{Knowledge, Layout};
 use trellis_spec::peer::Peer;
 
 use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
-use crate::cluster::{Collector, Coordinator, Life, Limits, Memory, Replica, ReplicaService, Standing};
+use crate::cluster::{Collector, Coordinator, LayoutsError, Life, Limits, Memory, Replica, ReplicaService, Standing};
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
@@ -62,6 +62,9 @@ pub enum StartError {
     /// The rows or blocks cannot be served from.
     #[error(transparent)]
     Storage(#[from] OpenError),
+    /// What the row store knows of layouts cannot be used.
+    #[error(transparent)]
+    Layouts(#[from] LayoutsError),
     /// The admin API cannot be served.
     #[error(transparent)]
     Admin(#[from] SocketError),
@@ -121,7 +124,7 @@ impl Node {
             knowledge: Knowledge::of(layout.clone()),
         };
         let standing = standing(env, &folder, &layout, opened, &settings.limits)?;
-        let replica = Replica::new(env.clone(), peer, rows.clone(), blocks, settings.limits.clone());
+        let replica = Replica::new(env.clone(), peer, rows.clone(), blocks, settings.limits.clone())?;
         let replica = Arc::new(replica.with_standing(standing.clone()));
         let wrapping = SecretWrapping::new(cluster_secret.bytes());
         let mesh = Mesh::start(MeshConfig {

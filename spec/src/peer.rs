@@ -7,13 +7,14 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::block;
 use crate::flaw::{Rules, Sound};
 use crate::gate::{Gate, GateState};
-use crate::layout::{Admitted, Knowledge, Partition, Refusal, View};
+use crate::layout::{self, Admitted, Knowledge, Partition, Refusal, View};
 use crate::listing::Scanned;
 use crate::quorum::NodeId;
 use crate::register::{Cell, Purpose, Reply, Request, Served, Value};
-use crate::row::{BlockName, BlockReference, Row, RowKey};
+use crate::row::{BlockName, BlockReference, Row, RowKey, VersionId};
 use crate::stamp::Stamp;
 
 /// A request from one node to another.
@@ -57,6 +58,20 @@ pub enum Call {
     ReferBlock(BlockReference),
     /// For a block.
     FetchBlock(BlockName),
+    /// For the rows of the partition, by a new owner.
+    Pull {
+        /// The first key; nothing: from the beginning.
+        from: Option<RowKey>,
+        /// At most so many rows.
+        limit: u32,
+    },
+    /// For the references of the partition, by a new owner.
+    PullReferences {
+        /// Those after this one; nothing: from the beginning.
+        after: Option<(BlockName, VersionId)>,
+        /// At most so many.
+        limit: u32,
+    },
 }
 
 /// What a node answers. What it tells of is durable.
@@ -80,6 +95,15 @@ pub enum Answer {
     Block,
     /// To `FetchBlock`: it is not here.
     NoBlock,
+    /// To `Pull`: heads of rows.
+    Pulled(layout::Pulled<RowKey, Row>),
+    /// To `PullReferences`.
+    References {
+        /// In order.
+        found: Vec<block::Pulled>,
+        /// Where to go on, if there are more.
+        next: Option<(BlockName, VersionId)>,
+    },
     /// The request was not looked at.
     Refused(Refusal),
     /// The disk is too full for this. Nothing was changed.

@@ -91,7 +91,36 @@ impl Coordinator {
     }
 
     async fn reach_majority(&self, call: Call, block: Block, named: Option<NamedBlock>) -> Result<Stored, BlockError> {
-        let place = self.place(&Placement::Block(block.name));
+        let limit = Duration::from_millis(self.limits.block_deadline_ms);
+        let mut deadline = self.env.clock.sleep(limit);
+        let mut place = self.place(&Placement::Block(block.name));
+        loop {
+            let mut collected = Collected {
+                calls: self.send_block(&place, &call, named.as_ref()),
+                placing: Placing::new(block, place.sets.clone()),
+                full: false,
+            };
+            let reached = tokio::select! {
+                biased;
+                reached = collected.majority(|| self.moved(&place)) => reached,
+                () = &mut deadline => Reached::Failed(BlockError::Unreached),
+            };
+            self.linger(collected.calls, block.length as usize);
+            match reached {
+                Reached::Stored(stored) => return Ok(stored),
+                Reached::Failed(error) => return Err(error),
+                // All answers are given under one view.
+                Reached::Moved(moved) => place = moved,
+            }
+        }
+    }
+
+    fn send_block(
+        &self,
+        place: &Place,
+        call: &Call,
+        named: Option<&NamedBlock>,
+    ) -> FuturesUnordered<Boxed<'static, Voted>> {
         let calls: FuturesUnordered<Boxed<'static, Voted>> = FuturesUnordered::new();
         for node in self.nearest_first(place.sets.members()) {
             let envelope = Envelope {
@@ -99,28 +128,29 @@ impl Coordinator {
                 view: place.view,
                 call: call.clone(),
             };
-            let payload = named.clone().map_or(Payload::Nothing, Payload::Named);
+            let payload = named.cloned().map_or(Payload::Nothing, Payload::Named);
             let answered = self.call(node, Lane::Bulk, envelope, payload);
             calls.push(Box::pin(async move { (node, answered.await.0) }));
         }
-        drop(named);
-        let limit = Duration::from_millis(self.limits.block_deadline_ms);
-        let mut collected = Collected {
-            placing: Placing::new(block, place.sets),
-            full: false,
-            calls,
-        };
-        let reached = self.env.timeout(limit, collected.majority()).await;
-        self.linger(collected.calls, block.length as usize);
-        reached.unwrap_or(Err(BlockError::Unreached))
+        calls
     }
 
     /// The block's data, from the nearest replica that has it; a slow one is overtaken by the next.
     pub(crate) async fn fetch_block(&self, block: Block) -> Result<Bytes, BlockError> {
-        let place = self.place(&Placement::Block(block.name));
         let limit = Duration::from_millis(self.limits.block_deadline_ms);
-        let fetched = self.env.timeout(limit, self.hedge(&place, block)).await;
+        let fetched = self.env.timeout(limit, self.fetch_wherever(block)).await;
         fetched.unwrap_or(Err(BlockError::Unreached))
+    }
+
+    /// Who had the block may have dropped it with its partition: then it is where the newer view says.
+    async fn fetch_wherever(&self, block: Block) -> Result<Bytes, BlockError> {
+        let mut place = self.place(&Placement::Block(block.name));
+        loop {
+            match (self.hedge(&place, block).await, self.moved(&place)) {
+                (Err(BlockError::Missing), Some(moved)) => place = moved,
+                (fetched, _) => return fetched,
+            }
+        }
     }
 
     /// How long the nearest replica may take: longer on a long link, lest every block be fetched twice; and longer on
@@ -176,25 +206,37 @@ struct Collected {
     calls: FuturesUnordered<Boxed<'static, Voted>>,
 }
 
+/// What sending a block under one view came to.
+enum Reached {
+    Stored(Stored),
+    Failed(BlockError),
+    Moved(Place),
+}
+
 impl Collected {
-    async fn majority(&mut self) -> Result<Stored, BlockError> {
+    async fn majority(&mut self, moved: impl Fn() -> Option<Place>) -> Reached {
         while let Some((from, answer)) = self.calls.next().await {
             self.full |= answer == Answer::Full;
             let kept = match answer {
                 Answer::Stored => Kept::Both,
                 Answer::NeedData => Kept::NeedData,
+                Answer::Refused(_) => match moved() {
+                    Some(moved) => return Reached::Moved(moved),
+                    None => Kept::Neither,
+                },
                 Answer::Row { .. } | Answer::Scanned(_) | Answer::Block | Answer::NoBlock => Kept::Neither,
-                Answer::Refused(_) | Answer::Full | Answer::Failed => Kept::Neither,
+                Answer::Pulled(_) | Answer::References { .. } => Kept::Neither,
+                Answer::Full | Answer::Failed => Kept::Neither,
             };
             self.placing.on_kept(from, kept);
             if let Some(stored) = self.placing.stored() {
-                return Ok(stored);
+                return Reached::Stored(stored);
             }
             if self.placing.verdict() == Verdict::Impossible {
-                return Err(self.failure());
+                return Reached::Failed(self.failure());
             }
         }
-        Err(BlockError::Unreached)
+        Reached::Failed(BlockError::Unreached)
     }
 
     fn failure(&self) -> BlockError {

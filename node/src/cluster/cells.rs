@@ -1,15 +1,16 @@
 //! Rows of the protocols in the row store.
 //!
 //! A row's head and its inline body lie under separate keys of one batch, so that a scan or a read of heads never
-//! touches bodies. Physical keys begin with the partition and with the layout at which this node entered it, so that
-//! all rows of a partition can one day be dropped or replaced at once.
+//! touches bodies. Physical keys begin with the partition and with the layout at which this node entered it: a *shelf*.
+//! So a node that left a partition and comes back sees none of its old rows, from the very moment in which it learns the
+//! layout that brings it back.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use trellis_spec::layout::Partition;
+use trellis_spec::layout::{Admitted, LayoutVersion, Partition};
 use trellis_spec::register::{Cell, Fetch};
-use trellis_spec::row::{Blob, Row, RowKey};
+use trellis_spec::row::{Blob, Row, RowKey, successor};
 
 use super::wire::{DecodeError, decode, encode};
 use crate::storage::{Batch, Change, Position, Room, Rows, RowsError, Versioned};
@@ -27,6 +28,32 @@ pub(crate) enum CellsError {
     Damaged(#[from] DecodeError),
     #[error("the row store holds the head of a row without its body")]
     NoBody,
+}
+
+/// Where the rows of a partition lie for the time since this node entered it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Shelf {
+    pub(crate) partition: Partition,
+    pub(crate) entered: LayoutVersion,
+}
+
+impl Shelf {
+    /// The shelf that an admitted request is about.
+    pub(crate) fn of(admitted: &Admitted) -> Self {
+        Shelf {
+            partition: admitted.partition(),
+            entered: admitted.entered(),
+        }
+    }
+
+    /// Where references to blocks lie: whatever the time they are from, they do no harm, and data are told by their
+    /// names.
+    pub(super) fn of_blocks(partition: Partition) -> Self {
+        Shelf {
+            partition,
+            entered: LayoutVersion(1),
+        }
+    }
 }
 
 /// The rows of the node's partitions.
@@ -47,13 +74,8 @@ impl Cells {
     }
 
     /// The row, with its inline body if that is asked for.
-    pub(crate) fn load(
-        &self,
-        partition: Partition,
-        key: &[u8],
-        fetch: Fetch,
-    ) -> Result<Versioned<Cell<Row>>, CellsError> {
-        let found = self.rows.get(&physical(HEADS, partition, key))?;
+    pub(crate) fn load(&self, shelf: Shelf, key: &[u8], fetch: Fetch) -> Result<Versioned<Cell<Row>>, CellsError> {
+        let found = self.rows.get(&physical(HEADS, shelf, key))?;
         let written_at = found.written_at;
         let Some(head) = found.value else {
             return Ok(Versioned {
@@ -63,7 +85,7 @@ impl Cells {
         };
         let mut cell: Cell<Row> = decode(&head)?;
         if fetch == Fetch::Full && inline_is_apart(&cell) {
-            let body = self.rows.get(&physical(INLINE_BODIES, partition, key))?.value;
+            let body = self.rows.get(&physical(INLINE_BODIES, shelf, key))?.value;
             let body = body.ok_or(CellsError::NoBody)?;
             if let Some(row) = live_mut(&mut cell) {
                 row.attach(Blob::from(&body[..]));
@@ -78,7 +100,7 @@ impl Cells {
     /// Replaces the row `before` by `after`.
     pub(crate) fn replace(
         &self,
-        partition: Partition,
+        shelf: Shelf,
         key: &[u8],
         before: &Cell<Row>,
         mut after: Cell<Row>,
@@ -90,35 +112,39 @@ impl Cells {
         match body {
             Some(body) if !same_value => {
                 batch.push((
-                    physical(INLINE_BODIES, partition, key),
+                    physical(INLINE_BODIES, shelf, key),
                     Change::Put(Bytes::copy_from_slice(&body)),
                 ));
             }
             None if !same_value && inline_is_apart(before) => {
-                batch.push((physical(INLINE_BODIES, partition, key), Change::Remove));
+                batch.push((physical(INLINE_BODIES, shelf, key), Change::Remove));
             }
             Some(_) | None => {}
         }
-        batch.push((physical(HEADS, partition, key), Change::Put(encode(&after))));
+        batch.push((physical(HEADS, shelf, key), Change::Put(encode(&after))));
         Ok(self.rows.apply_within(batch, room)?)
     }
 
-    /// Heads of at most `limit` rows of a range and about `max_bytes` bytes, from one snapshot; one row at least.
+    /// Heads of at most `limit` rows of a range and about `max_bytes` bytes, from one snapshot; one row at least. Nothing
+    /// for `to` is the end of the shelf.
     pub(crate) fn scan(
         &self,
-        partition: Partition,
+        shelf: Shelf,
         from: &[u8],
-        to: &[u8],
+        to: Option<&[u8]>,
         limit: usize,
         max_bytes: usize,
     ) -> Result<Versioned<Range>, CellsError> {
-        let (start, end) = (physical(HEADS, partition, from), physical(HEADS, partition, to));
+        let start = physical(HEADS, shelf, from);
+        let end = match to {
+            Some(to) => physical(HEADS, shelf, to),
+            None => end_of(&physical(HEADS, shelf, &[])),
+        };
         let found = self.rows.scan(&start, &end, limit.saturating_add(1))?;
-        let prefix = physical(HEADS, partition, &[]).len();
         let mut cells = Vec::with_capacity(found.value.len());
         let (mut bound, mut bytes) = (None, 0_usize);
         for (key, value) in found.value {
-            let key = key[prefix..].to_vec();
+            let key = key[PREFIX_BYTES..].to_vec();
             bytes += key.len() + value.len();
             if cells.len() == limit || (bytes > max_bytes && !cells.is_empty()) {
                 bound = Some(key);
@@ -130,6 +156,27 @@ impl Cells {
             value: Range { cells, bound },
             written_at: found.written_at,
         })
+    }
+
+    /// The shelf of the first row at or after the beginning of `from`.
+    pub(crate) fn next_shelf(&self, from: Shelf) -> Result<Option<Shelf>, CellsError> {
+        let found = self.rows.scan(&physical(HEADS, from, &[]), &[HEADS + 1], 1)?.value;
+        Ok(found.first().and_then(|(key, _)| shelf_of(key)))
+    }
+
+    /// Removes at most `limit` rows of a shelf for good; says how many there were.
+    pub(crate) fn clear(&self, shelf: Shelf, limit: usize) -> Result<usize, CellsError> {
+        let mut removed = 0;
+        for table in [HEADS, INLINE_BODIES] {
+            let start = physical(table, shelf, &[]);
+            let found = self.rows.scan(&start, &end_of(&start), limit)?.value;
+            removed += found.len();
+            let batch: Batch = found.into_iter().map(|(key, _)| (key, Change::Remove)).collect();
+            if !batch.is_empty() {
+                self.rows.apply_within(batch, Room::Upkeep)?;
+            }
+        }
+        Ok(removed)
     }
 
     /// Returns when a change would not have to wait for memory, which it would do with a thread and a lock in its hands.
@@ -157,13 +204,27 @@ fn inline_is_apart(cell: &Cell<Row>) -> bool {
         .is_some_and(|accepted| !accepted.content.is_whole())
 }
 
-/// Entered-at is the first layout for every partition of a node that never moved.
-pub(super) fn physical(table: u8, partition: Partition, key: &[u8]) -> Bytes {
-    const ENTERED_AT_LAYOUT: u32 = 1;
-    let mut physical = Vec::with_capacity(7 + key.len());
+/// Bytes of a physical key before the row's own.
+pub(super) const PREFIX_BYTES: usize = 11;
+
+pub(super) fn physical(table: u8, shelf: Shelf, key: &[u8]) -> Bytes {
+    let mut physical = Vec::with_capacity(PREFIX_BYTES + key.len());
     physical.push(table);
-    physical.extend(partition.0.to_be_bytes());
-    physical.extend(ENTERED_AT_LAYOUT.to_be_bytes());
+    physical.extend(shelf.partition.0.to_be_bytes());
+    physical.extend(shelf.entered.0.to_be_bytes());
     physical.extend(key);
     physical.into()
+}
+
+/// Above everything that begins with this.
+pub(super) fn end_of(physical: &[u8]) -> Bytes {
+    successor(physical).expect("a table's letter is below 0xff").into()
+}
+
+/// The shelf that a physical key is of.
+fn shelf_of(physical: &[u8]) -> Option<Shelf> {
+    Some(Shelf {
+        partition: Partition(u16::from_be_bytes(physical.get(1..3)?.try_into().ok()?)),
+        entered: LayoutVersion(u64::from_be_bytes(physical.get(3..PREFIX_BYTES)?.try_into().ok()?)),
+    })
 }

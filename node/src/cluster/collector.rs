@@ -169,11 +169,10 @@ impl Collector {
     /// Does this node's own row name the version? That it does proves nothing, but is a reason to look elsewhere.
     fn names_here(&self, owner: &Address, version: VersionId) -> Result<bool, RoundError> {
         let partition = self.coordinator.place(&owner.placement).partition;
-        let cell = self
-            .coordinator
-            .replica
-            .cells()
-            .load(partition, &owner.key, Fetch::Head)?;
+        let Some(shelf) = self.coordinator.replica.shelf(partition) else {
+            return Ok(false);
+        };
+        let cell = self.coordinator.replica.cells().load(shelf, &owner.key, Fetch::Head)?;
         let live = cell
             .value
             .accepted
@@ -183,9 +182,8 @@ impl Collector {
     }
 
     async fn walk_parts(&mut self) -> Result<(), RoundError> {
-        let replica = self.coordinator.replica.clone();
-        let me = replica.peer().me;
-        let Some(layout) = replica.peer().knowledge.newest() else {
+        let peer = &self.coordinator.layouts().now().peer;
+        let (me, Some(layout)) = (peer.me, peer.knowledge.newest()) else {
             return Ok(());
         };
         for partition in layout.row_partitions().filter(|partition| layout.holds(me, *partition)) {
@@ -197,13 +195,16 @@ impl Collector {
     async fn walk_parts_of(&mut self, partition: Partition) -> Result<(), RoundError> {
         const PARTS: &[u8] = b"p";
         let replica = self.coordinator.replica.clone();
+        let Some(shelf) = replica.shelf(partition) else {
+            return Ok(());
+        };
         let max_bytes = self.coordinator.limits.scan_max_bytes;
         let end = successor(PARTS).expect("a table's letter is below 0xff");
         let mut from = PARTS.to_vec();
         loop {
             let range = replica
                 .cells()
-                .scan(partition, &from, &end, STEP_ROWS, max_bytes)?
+                .scan(shelf, &from, Some(&end), STEP_ROWS, max_bytes)?
                 .value;
             for (key, cell) in range.cells {
                 if let Some(Row::Part(part)) = cell.accepted.and_then(|accepted| accepted.content.live().cloned()) {
@@ -302,7 +303,7 @@ impl Coordinator {
         let place = self.place(&owner.placement);
         let mut inquiry: Inquiry<Row, Sound> = Inquiry::new(place.sets.clone(), owner.clone(), version, until_us);
         let target = target(owner.clone());
-        self.run(&target, &place, &mut inquiry, Stamp::ZERO, Contention::Expected)
+        self.run(&target, place, &mut inquiry, Stamp::ZERO, Contention::Expected)
             .await
             .outcome
     }

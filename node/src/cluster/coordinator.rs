@@ -9,7 +9,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::FusedFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -23,14 +22,14 @@ use trellis_spec::register::{Ask, Attempt, Audience, Fetch, Reply, Request, Step
 use trellis_spec::row::{Address, Placement, Row, RowKey};
 use trellis_spec::stamp::{Incarnation, Issuer, Stamp};
 
+use super::calls::Calls;
+use super::layouts::Layouts;
 use super::limits::Limits;
 use super::replica::{Answered, Payload, Replica};
-use super::standing::Standing;
 use super::tries::Tries;
 use super::turns::Turns;
-use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
-use crate::link::{Lane, LinkError, Message, Network, PeerId};
+use crate::link::{Lane, Network};
 
 /// A row, and the gate that writes to it must pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +40,22 @@ pub struct Target {
     pub gate: Option<RowKey>,
 }
 
-/// Where a placement lives under the current view.
+/// Where something lives under a view.
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) partition: Partition,
     pub(crate) view: View,
     pub(crate) sets: ReplicaSets,
+    spread: Spread,
+}
+
+/// Whose answers an attempt needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// Those of a majority of every active layout.
+    Majorities,
+    /// Everybody's.
+    Everybody,
 }
 
 /// What an attempt came to, and what its driver noticed on the way.
@@ -76,7 +86,7 @@ pub struct Coordinator {
     /// Memory for messages to replicas that were not needed any more, in KiB.
     linger_memory: Arc<Semaphore>,
     pub(crate) replica: Arc<Replica>,
-    network: Arc<dyn Network>,
+    pub(crate) calls: Calls,
     issuer: Mutex<Issuer>,
 }
 
@@ -89,6 +99,7 @@ impl Coordinator {
         let memory = |bytes: usize| Arc::new(Semaphore::new(bytes >> 10));
         let upload_memory = memory(limits.blocks_in_flight_bytes);
         let (download_memory, linger_memory) = (memory(limits.download_ahead_bytes), memory(limits.linger_bytes));
+        let calls = Calls::new(env.clone(), &limits, replica.clone(), network);
         Coordinator {
             env,
             limits,
@@ -96,8 +107,8 @@ impl Coordinator {
             upload_memory,
             download_memory,
             linger_memory,
+            calls,
             replica,
-            network,
             issuer,
         }
     }
@@ -130,25 +141,44 @@ impl Coordinator {
         self.env.clock.wall_us().saturating_add(ahead_us)
     }
 
-    /// Where a placement lives.
+    /// Where a placement lives now.
     pub(crate) fn place(&self, placement: &Placement) -> Place {
-        let knowledge = &self.replica.peer().knowledge;
-        let partition = knowledge
-            .newest()
-            .map_or(Partition(0), |layout| placement.partition(layout));
+        let known = self.layouts().now();
+        let newest = known.peer.knowledge.newest();
+        let partition = newest.map_or(Partition(0), |layout| placement.partition(layout));
+        self.place_of(partition, Spread::Majorities)
+    }
+
+    /// The same for a partition.
+    pub(crate) fn place_of(&self, partition: Partition, spread: Spread) -> Place {
+        let known = self.layouts().now();
+        let knowledge = &known.peer.knowledge;
         let view = knowledge.view(partition);
+        let majorities = knowledge.replica_sets::<Sound>(partition, view);
+        let sets = match spread {
+            Spread::Majorities => majorities,
+            // One set for each: a quorum is a majority of every set.
+            Spread::Everybody => ReplicaSets::new(majorities.members().into_iter().map(|node| vec![node]).collect()),
+        };
         Place {
             partition,
             view,
-            sets: knowledge.replica_sets::<Sound>(partition, view),
+            sets,
+            spread,
         }
+    }
+
+    /// The place under the view of now, if that is another one.
+    pub(crate) fn moved(&self, place: &Place) -> Option<Place> {
+        let now = self.place_of(place.partition, place.spread);
+        (now.view != place.view).then_some(now)
     }
 
     /// Runs `attempt` on `target` to its end.
     pub(crate) async fn run<A: Attempt<Row>>(
         &self,
         target: &Target,
-        place: &Place,
+        place: Place,
         attempt: &mut A,
         first: Stamp,
         contention: Contention,
@@ -162,7 +192,7 @@ impl Coordinator {
     pub(crate) async fn run_when<A: Attempt<Row>>(
         &self,
         target: &Target,
-        place: &Place,
+        mut place: Place,
         attempt: &mut A,
         first: Stamp,
         contention: Contention,
@@ -170,7 +200,7 @@ impl Coordinator {
     ) -> Ended<A::Outcome> {
         let mut ready = pin!(ready.fuse());
         let mut deadline = self.deadline();
-        let mut patience = self.patience(place);
+        let mut patience = self.patience(&place);
         let mut calls: FuturesUnordered<Boxed<'static, Heard>> = FuturesUnordered::new();
         let mut early = Vec::new();
         let mut trouble = Trouble::default();
@@ -181,8 +211,8 @@ impl Coordinator {
                 Step::Done(outcome) => break outcome,
                 Step::Ask(ask) => {
                     trouble.next_round(&ask);
-                    patience = self.patience(place);
-                    self.send(target, place, &ask, &mut calls);
+                    patience = self.patience(&place);
+                    self.send(target, &place, &ask, &mut calls);
                 }
                 Step::Again { above } => {
                     self.pause(&mut tries, contention).await;
@@ -206,6 +236,11 @@ impl Coordinator {
                 }
                 Some(heard) = next(is_ready, &mut early, &mut calls) => if is_ready {
                     let (round, node, answer) = heard;
+                    if let Answer::Refused(_) = answer && let Some(moved) = self.moved(&place) {
+                        place = moved;
+                        step = attempt.on_view(place.sets.clone());
+                        continue;
+                    }
                     match trouble.note(round, node, answer) {
                         Some(reply) => attempt.on_reply(round, node, self.observed(reply)),
                         None if trouble.is_over(&place.sets) => break attempt.on_deadline(),
@@ -219,7 +254,7 @@ impl Coordinator {
                     if trouble.is_hopeless(&place.sets) {
                         break attempt.on_deadline();
                     }
-                    patience = self.patience(place);
+                    patience = self.patience(&place);
                     attempt.on_patience()
                 }
                 () = &mut deadline, if is_ready => break attempt.on_deadline(),
@@ -281,43 +316,14 @@ impl Coordinator {
         envelope: Envelope,
         payload: Payload,
     ) -> Boxed<'static, Answered> {
-        if self.replica.standing().is_some_and(Standing::is_refused) {
-            // Nothing would break through the others alone. But its clients shall go where they are served, and be seen to.
-            return Box::pin(std::future::ready((Answer::Failed, Bytes::new())));
-        }
-        if node == self.me() {
-            let replica = self.replica.clone();
-            return Box::pin(async move { replica.answer_here(envelope, payload).await });
-        }
-        let Some(peer) = self.peer_of(node) else {
-            return Box::pin(std::future::ready((Answer::Failed, Bytes::new())));
-        };
-        let (network, env) = (self.network.clone(), self.env.clone());
-        let pause = Duration::from_millis(self.limits.resend_pause_ms);
-        let message = Message {
-            head: encode(&envelope),
-            body: payload.into_bytes(),
-        };
-        Box::pin(async move {
-            loop {
-                match network.call(peer, lane, message.clone()).await {
-                    Ok(answer) => return read_answer(answer),
-                    Err(LinkError::NotConnected | LinkError::Lost) => env.clock.sleep(pause).await,
-                    Err(error @ LinkError::TooLarge { .. }) => {
-                        tracing::error!(%error, "a request cannot be sent");
-                        return (Answer::Failed, Bytes::new());
-                    }
-                }
-            }
-        })
+        self.calls.call(node, lane, envelope, payload)
     }
 
     /// This node first, then the others by how long their answers take.
     pub(crate) fn nearest_first(&self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
-        let distance = |node: &NodeId| match self.peer_of(*node) {
+        let distance = |node: &NodeId| match self.round_trip_to(*node) {
             _ if *node == self.me() => Duration::ZERO,
-            Some(peer) => self.network.round_trip(peer).unwrap_or(Duration::MAX),
-            None => Duration::MAX,
+            round_trip => round_trip.unwrap_or(Duration::MAX),
         };
         nodes.sort_by_cached_key(|node| (distance(node), *node));
         nodes
@@ -345,7 +351,7 @@ impl Coordinator {
     }
 
     /// A pause of a random part of what the last try took, longer with every try.
-    async fn pause(&self, tries: &mut Tries, contention: Contention) {
+    pub(super) async fn pause(&self, tries: &mut Tries, contention: Contention) {
         let took = tries.again(self.env.clock.monotonic());
         if contention == Contention::Unlikely && tries.count <= 2 {
             return;
@@ -386,15 +392,16 @@ impl Coordinator {
 
     /// How long a small message takes to a node and back, as far as that is known.
     pub(crate) fn round_trip_to(&self, node: NodeId) -> Option<Duration> {
-        self.network.round_trip(self.peer_of(node)?)
+        self.calls.round_trip_to(node)
     }
 
     pub(crate) fn me(&self) -> NodeId {
-        self.replica.peer().me
+        self.calls.me
     }
 
-    fn peer_of(&self, node: NodeId) -> Option<PeerId> {
-        Some(PeerId(self.replica.peer().knowledge.newest()?.member(node)?.key))
+    /// What is known of layouts.
+    pub fn layouts(&self) -> &Arc<Layouts> {
+        self.replica.layouts()
     }
 
     fn issuer(&self) -> std::sync::MutexGuard<'_, Issuer> {
@@ -411,16 +418,6 @@ async fn next(
     match early.pop_if(|_| is_ready) {
         Some(heard) => Some(heard),
         None => calls.next().await,
-    }
-}
-
-fn read_answer(answer: Message) -> Answered {
-    match decode(&answer.head) {
-        Ok(decoded) => (decoded, answer.body),
-        Err(error) => {
-            tracing::warn!(%error, "a peer's answer cannot be read");
-            (Answer::Failed, Bytes::new())
-        }
     }
 }
 
@@ -458,6 +455,7 @@ impl Trouble {
             Answer::Refused(refusal) => tracing::warn!(?node, ?refusal, "a replica refused"),
             Answer::Failed | Answer::Scanned(_) | Answer::Stored => {}
             Answer::NeedData | Answer::Block | Answer::NoBlock => {}
+            Answer::Pulled(_) | Answer::References { .. } => {}
         }
         if round == self.round {
             self.refusing.insert(node);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use trellis_spec::block::{Brought, Data, Dead, Dropped, Kept, Mark, StoreStep, Storing, dropped, removable};
+use trellis_spec::block::{Brought, Data, Dead, Dropped, Kept, Mark, Pulled, StoreStep, Storing, dropped, removable};
 use trellis_spec::flaw::Sound;
 use trellis_spec::layout::Partition;
 use trellis_spec::peer::Answer;
-use trellis_spec::row::{BlockName, BlockReference};
+use trellis_spec::row::{BlockName, BlockReference, VersionId};
 
 use super::cells::CellsError;
 use super::references::{Marked, References};
@@ -98,6 +98,29 @@ impl Keeper {
             shelves.keep(partition, &reference, block).await
         })
         .await
+    }
+
+    /// At most `limit` references of a partition after this one, with whether their data are here, and where to go on.
+    pub(crate) async fn pull(
+        &self,
+        partition: Partition,
+        after: Option<(BlockName, VersionId)>,
+        limit: usize,
+    ) -> Result<(Vec<Pulled>, Option<(BlockName, VersionId)>), KeeperError> {
+        let (references, next, written_at) = self.shelves.references.after(partition, after, limit)?;
+        let mut found = Vec::with_capacity(references.len());
+        for reference in references {
+            let data = self.data(reference.block).await?;
+            found.push(Pulled { reference, data });
+        }
+        self.shelves.durable(written_at).await?;
+        Ok((found, next))
+    }
+
+    /// Whether a block's data are here, as far as can be told without reading them.
+    pub(crate) async fn data(&self, name: BlockName) -> Result<Data, BlocksError> {
+        let has = self.shelves.blocks.has(name).await?;
+        Ok(if has { Data::Verified } else { Data::Absent })
     }
 
     /// Drops a reference of which it is proved that nothing needs it.

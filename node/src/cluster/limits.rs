@@ -27,6 +27,8 @@ pub struct Limits {
     pub block_deadline_ms: u64,
     /// Nodes tell each other this often how far they are and what time it is.
     pub greet_interval_ms: u64,
+    /// Nodes tell each other this often which layouts they know, and at once when they learn something.
+    pub tidings_interval_ms: u64,
     /// A stamp may be ahead of a replica's clock by this much. Clocks that differ by more cannot coordinate.
     pub clock_skew_max_ms: u64,
     /// Objects up to this size travel inside their row.
@@ -83,6 +85,7 @@ impl Default for Limits {
             contention_pause_max_ms: 500,
             block_deadline_ms: 10_000,
             greet_interval_ms: 1_000,
+            tidings_interval_ms: 1_000,
             clock_skew_max_ms: 10_000,
             inline_max_bytes: 64 << 10,
             block_bytes: 1 << 20,

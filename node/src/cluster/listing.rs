@@ -10,7 +10,7 @@ use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::register::Fetch;
 use trellis_spec::row::{Address, Placement, Row, RowKey};
 
-use super::coordinator::{Coordinator, Target};
+use super::coordinator::{Coordinator, Place, Target};
 use super::operations::ClusterError;
 use super::replica::Payload;
 use crate::link::Lane;
@@ -37,6 +37,13 @@ pub struct Listed {
     pub gate: Gate,
 }
 
+/// What scanning under one view came to.
+enum Scan {
+    Listed(Listed),
+    Failed(ClusterError),
+    Moved(Place),
+}
+
 impl Coordinator {
     /// One page of a range, as a majority holds it; what differs is repaired before it is returned.
     pub async fn list(&self, span: &Span, counted: Counted) -> Result<Listed, ClusterError> {
@@ -52,8 +59,19 @@ impl Coordinator {
         scanned.map_err(|_| ClusterError::Unreached)?
     }
 
+    /// Begins again when the view rises: all answers of a page are given under one.
     async fn scan(&self, span: &Span, counted: Counted) -> Result<Listed, ClusterError> {
-        let place = self.place(&span.placement);
+        let mut place = self.place(&span.placement);
+        loop {
+            match self.scan_at(&place, span, counted).await {
+                Scan::Listed(listed) => return Ok(listed),
+                Scan::Failed(error) => return Err(error),
+                Scan::Moved(moved) => place = moved,
+            }
+        }
+    }
+
+    async fn scan_at(&self, place: &Place, span: &Span, counted: Counted) -> Scan {
         let mut listing: Listing<RowKey, Row, Sound> = Listing::new(place.sets.clone(), counted);
         let mut calls = FuturesUnordered::new();
         for node in self.nearest_first(place.sets.members()) {
@@ -70,15 +88,20 @@ impl Coordinator {
         }
         let mut gate = Gate::Open;
         while let Some((node, answer)) = calls.next().await {
-            let Answer::Scanned(scanned) = answer else { continue };
+            let Answer::Scanned(scanned) = answer else {
+                match self.moved(place) {
+                    Some(moved) => return Scan::Moved(moved),
+                    None => continue,
+                }
+            };
             gate = gate.max(scanned.gate.gate);
             match listing.on_scanned(node, scanned) {
                 ListingStep::Wait => {}
-                ListingStep::Done(page) => return Ok(Listed { page, gate }),
-                ListingStep::Overtaken => return Err(ClusterError::Gated),
+                ListingStep::Done(page) => return Scan::Listed(Listed { page, gate }),
+                ListingStep::Overtaken => return Scan::Failed(ClusterError::Gated),
             }
         }
-        Err(ClusterError::Unreached)
+        Scan::Failed(ClusterError::Unreached)
     }
 
     /// Reads every suspect, which repairs it, some at a time.

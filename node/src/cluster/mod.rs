@@ -5,10 +5,13 @@
 //! them what came back. Neither decides anything about the protocols.
 
 mod blocks;
+mod calls;
 mod cells;
 mod collector;
 mod coordinator;
+mod elect;
 mod keeper;
+mod layouts;
 mod limits;
 mod listing;
 mod operations;
@@ -17,6 +20,7 @@ mod replica;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod tidings;
 mod tries;
 mod turns;
 mod wire;
@@ -24,6 +28,8 @@ mod wire;
 pub use blocks::BlockError;
 pub use collector::{Collected, Collector};
 pub use coordinator::{Coordinator, Target};
+pub use elect::{ElectError, Elected};
+pub use layouts::{Known, Layouts, LayoutsError};
 pub use limits::{LimitError, Limits};
 pub use listing::{Listed, Span};
 pub use operations::{ClusterError, Found, Swapped};

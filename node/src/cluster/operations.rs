@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
-use trellis_spec::quorum::ReplicaSets;
 use trellis_spec::register::{
     Accepted, Change, Conditional, ConditionalOutcome, Content, Decision, Fetch, OpId, Read, ReadOutcome, Write,
     WriteMode, WriteOutcome,
@@ -14,7 +13,7 @@ use trellis_spec::register::{
 use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
 
-use super::coordinator::{Contention, Coordinator, Ended, Place, Target};
+use super::coordinator::{Contention, Coordinator, Ended, Place, Spread, Target};
 use super::standing::Standing;
 
 /// Why an operation on rows did not come to its end.
@@ -78,17 +77,15 @@ impl Coordinator {
 
     /// A read that waits for every replica, and brings the newest value that any of them holds to all.
     pub async fn read_from_all(&self, target: &Target) -> Result<Found, ClusterError> {
-        let mut place = self.place(&target.address.placement);
-        let alone = place.sets.members().into_iter().map(|node| vec![node]);
-        // One set for each: a quorum is a majority of every set.
-        place.sets = ReplicaSets::new(alone.collect());
+        let partition = self.place(&target.address.placement).partition;
+        let place = self.place_of(partition, Spread::Everybody);
         self.read_at(place, target, Fetch::Head).await
     }
 
     async fn read_at(&self, place: Place, target: &Target, fetch: Fetch) -> Result<Found, ClusterError> {
         let mut attempt: Read<Row, Sound> = Read::new(place.sets.clone(), fetch);
         let ended = self
-            .run(target, &place, &mut attempt, Stamp::ZERO, Contention::Expected)
+            .run(target, place, &mut attempt, Stamp::ZERO, Contention::Expected)
             .await;
         match ended.outcome {
             ReadOutcome::Found(accepted) => Ok(Found {
@@ -119,9 +116,7 @@ impl Coordinator {
             until_us,
         );
         let first = self.stamp(Stamp::ZERO);
-        let ended = self
-            .run(target, &place, &mut attempt, first, Contention::Unlikely)
-            .await;
+        let ended = self.run(target, place, &mut attempt, first, Contention::Unlikely).await;
         written(&ended)
     }
 
@@ -136,9 +131,7 @@ impl Coordinator {
         self.check_clock()?;
         let place = self.place(&target.address.placement);
         let mut attempt: Write<Row, Sound> = Write::new(WriteMode::Strict, place.sets.clone(), op, content, stamp.time);
-        let ended = self
-            .run(target, &place, &mut attempt, stamp, Contention::Unlikely)
-            .await;
+        let ended = self.run(target, place, &mut attempt, stamp, Contention::Unlikely).await;
         written(&ended)
     }
 
@@ -175,7 +168,7 @@ impl Coordinator {
             }
         };
         let ended = self
-            .run_when(target, &place, &mut attempt, first, Contention::Expected, ready)
+            .run_when(target, place, &mut attempt, first, Contention::Expected, ready)
             .await;
         if let Some(error) = failure {
             return Err(error);

@@ -8,17 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use trellis_spec::block::{Held, Mark};
 use trellis_spec::layout::Partition;
-use trellis_spec::row::{BlockName, BlockReference, successor};
+use trellis_spec::row::{BlockName, BlockReference, VersionId, successor};
 
-use super::cells::{CellsError, physical};
+use super::cells::{CellsError, PREFIX_BYTES, Shelf, end_of, physical};
 use super::wire::{decode, encode};
 use crate::storage::{Batch, Change, Position, Room, Rows, Versioned};
 
 /// Tables of the row store.
 const BLOCK_REFERENCES: u8 = b'r';
 const BLOCK_MARKS: u8 = b'm';
-/// Bytes of a physical key before the block's name.
-const PREFIX_BYTES: usize = 7;
 /// Bytes of a block's name.
 const NAME_BYTES: usize = 32;
 
@@ -63,6 +61,31 @@ impl References {
         let own = reference_key(partition, reference);
         let found = self.references_to(partition, reference.block, 2)?.value;
         Ok(found.iter().any(|(key, _)| *key != own))
+    }
+
+    /// At most `limit` references of a partition after this one, where to go on, and how far the log must be durable
+    /// before they are told of.
+    #[expect(clippy::type_complexity, reason = "three things that belong to one look")]
+    pub(crate) fn after(
+        &self,
+        partition: Partition,
+        after: Option<(BlockName, VersionId)>,
+        limit: usize,
+    ) -> Result<(Vec<BlockReference>, Option<(BlockName, VersionId)>, Position), CellsError> {
+        let shelf = Shelf::of_blocks(partition);
+        let key = match after {
+            // Nothing is between a key and the same with a zero behind it.
+            Some((block, version)) => [&block.0[..], &version.0, &[0]].concat(),
+            None => Vec::new(),
+        };
+        let start = physical(BLOCK_REFERENCES, shelf, &key);
+        let end = end_of(&physical(BLOCK_REFERENCES, shelf, &[]));
+        let rows = self.rows.scan(&start, &end, limit)?;
+        let is_all = rows.value.len() < limit;
+        let found: Result<Vec<BlockReference>, _> = rows.value.iter().map(|(_, row)| decode(row)).collect();
+        let found = found?;
+        let last = found.last().map(|last: &BlockReference| (last.block, last.version));
+        Ok((found, last.filter(|_| !is_all), rows.written_at))
     }
 
     /// Removes a reference; `mark` takes its place where it was the last.
@@ -145,7 +168,7 @@ impl References {
         block: BlockName,
         limit: usize,
     ) -> Result<Versioned<Vec<(Bytes, Bytes)>>, CellsError> {
-        let from = physical(BLOCK_REFERENCES, partition, &block.0);
+        let from = physical(BLOCK_REFERENCES, Shelf::of_blocks(partition), &block.0);
         let to = successor(&from).expect("a table's letter is below 0xff");
         Ok(self.rows.scan(&from, &to, limit)?)
     }
@@ -155,11 +178,11 @@ fn reference_key(partition: Partition, reference: &BlockReference) -> Bytes {
     let mut key = Vec::with_capacity(NAME_BYTES + reference.version.0.len());
     key.extend(reference.block.0);
     key.extend(reference.version.0);
-    physical(BLOCK_REFERENCES, partition, &key)
+    physical(BLOCK_REFERENCES, Shelf::of_blocks(partition), &key)
 }
 
 fn mark_key(partition: Partition, block: BlockName) -> Bytes {
-    physical(BLOCK_MARKS, partition, &block.0)
+    physical(BLOCK_MARKS, Shelf::of_blocks(partition), &block.0)
 }
 
 fn partition_of(key: &[u8]) -> Option<Partition> {

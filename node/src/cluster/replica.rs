@@ -9,15 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use trellis_spec::flaw::Sound;
 use trellis_spec::gate::{Gate, GateState};
-use trellis_spec::layout::{Admitted, Partition};
+use trellis_spec::layout::{Admitted, Partition, Pulled, Refusal, View};
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, scanned_rows, serve_row};
 use trellis_spec::register::{Cell, Fetch, Request};
-use trellis_spec::row::{BlockName, BlockReference, Row, RowKey};
+use trellis_spec::row::{BlockName, BlockReference, Row, RowKey, VersionId};
 use trellis_spec::stamp::Stamp;
 
-use super::cells::{Cells, CellsError};
+use super::cells::{Cells, CellsError, Shelf};
 use super::keeper::{Keeper, KeeperError};
+use super::layouts::{Layouts, LayoutsError};
 use super::limits::Limits;
 use super::standing::Standing;
 use super::wire::{decode, encode};
@@ -61,7 +62,7 @@ impl Payload {
 /// One node's rows and blocks, as its peers see them.
 pub struct Replica {
     env: Env,
-    peer: Peer,
+    layouts: Arc<Layouts>,
     cells: Cells,
     keeper: Keeper,
     limits: Limits,
@@ -75,21 +76,28 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// A replica over what a node has on disk.
-    pub fn new(env: Env, peer: Peer, rows: Arc<dyn Rows>, blocks: Arc<dyn Blocks>, limits: Limits) -> Self {
+    /// A replica over what a node has on disk. `peer` is who it is, and the layout that its cluster began with.
+    pub fn new(
+        env: Env,
+        peer: Peer,
+        rows: Arc<dyn Rows>,
+        blocks: Arc<dyn Blocks>,
+        limits: Limits,
+    ) -> Result<Self, LayoutsError> {
         const PARTITION_LOCKS: usize = 256;
+        let layouts = Arc::new(Layouts::open(rows.clone(), peer)?);
         let partitions = (0..PARTITION_LOCKS).map(|_| Mutex::new(())).collect();
         let greatest_us = AtomicU64::new(0);
-        Replica {
+        Ok(Replica {
             keeper: Keeper::new(env.clone(), rows.clone(), blocks),
             env,
-            peer,
+            layouts,
             cells: Cells::new(rows),
             limits,
             partitions,
             greatest_us,
             standing: None,
-        }
+        })
     }
 
     /// From now on it answers only those who trust the node.
@@ -115,10 +123,17 @@ impl Replica {
 
     /// Answers a request of a peer.
     async fn answer_peer(&self, from: PeerId, message: Message) -> Message {
+        if let Some(answer) = self
+            .standing
+            .as_ref()
+            .and_then(|standing| standing.answer(from, &message))
+        {
+            return answer;
+        }
+        if let Some(answer) = self.answer_tidings(&message).await {
+            return answer;
+        }
         if let Some(standing) = &self.standing {
-            if let Some(answer) = standing.answer(from, &message) {
-                return answer;
-            }
             if !standing.is_welcome_at(from).await {
                 return Message {
                     head: encode(&Answer::Failed),
@@ -140,8 +155,15 @@ impl Replica {
     }
 
     /// What this node knows of layouts, and who it is.
-    pub(crate) fn peer(&self) -> &Peer {
-        &self.peer
+    pub fn layouts(&self) -> &Arc<Layouts> {
+        &self.layouts
+    }
+
+    /// Where the rows of a partition lie here, if this node has a part in it.
+    pub(crate) fn shelf(&self, partition: Partition) -> Option<Shelf> {
+        let peer = &self.layouts.now().peer;
+        let entered = peer.knowledge.entered(peer.me, partition)?;
+        Some(Shelf { partition, entered })
     }
 
     /// The time of the greatest stamp that was accepted here.
@@ -166,65 +188,85 @@ impl Replica {
 
     /// Answers one request.
     pub(crate) async fn answer(&self, envelope: Envelope, payload: Payload) -> Answered {
-        let admitted = match self.peer.admit(&envelope) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return (Answer::Refused(refusal), Bytes::new()),
-        };
-        let answered = match envelope.call {
-            Call::Row { key, gate, request } => self.row(&admitted, &key, gate.as_deref(), &request).await,
-            Call::Scan { from, to, limit, gate } => self.scan(&admitted, &from, &to, limit, gate.as_deref()).await,
+        let (at, call) = (Door::of(&envelope), envelope.call);
+        let answered = match call {
+            Call::Row { key, gate, request } => self.row(at, &key, gate.as_deref(), &request).await,
+            Call::Scan { from, to, limit, gate } => self.scan(at, &from, &to, limit, gate.as_deref()).await,
             Call::StoreBlock(reference) => {
                 let block = payload.into_block(reference.block);
-                Ok(self.keep_block(&admitted, reference, Some(block)).await)
+                self.keep_block(at, reference, Some(block)).await
             }
-            Call::ReferBlock(reference) => Ok(self.keep_block(&admitted, reference, None).await),
-            Call::FetchBlock(name) => return self.fetch_block(name).await,
+            Call::ReferBlock(reference) => self.keep_block(at, reference, None).await,
+            Call::FetchBlock(name) => match self.enter(at) {
+                Ok(_) => return self.fetch_block(name).await,
+                Err(refused) => Err(refused),
+            },
+            Call::Pull { from, limit } => self.pull(at, from.as_deref(), limit).await,
+            Call::PullReferences { after, limit } => self.pull_references(at, after, limit).await,
         };
-        (answered.unwrap_or_else(|error| self.refuse(&error)), Bytes::new())
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(refused) => self.refuse(refused).await,
+        };
+        (answer, Bytes::new())
     }
 
-    async fn row(
-        &self,
-        admitted: &Admitted,
-        key: &[u8],
-        gate: Option<&[u8]>,
-        request: &Request<Row>,
-    ) -> Result<Answer, CellsError> {
+    /// The door. What the request brings is adopted: visible now, and durable before anything is answered.
+    fn enter(&self, at: Door) -> Result<Admitted, Refused> {
+        let known = self.layouts.now();
+        let peer = &known.peer;
+        let admitted = peer.knowledge.admit::<Sound>(peer.me, at.partition, at.view);
+        let admitted = admitted.map_err(Refused::AtTheDoor)?;
+        if admitted.raises_view() {
+            self.layouts.adopt(&admitted)?;
+        }
+        Ok(admitted)
+    }
+
+    /// Returns when what was found at `position`, and the view under which it was, are on disk.
+    async fn durable(&self, position: Position) -> Result<(), Refused> {
+        let position = position.max(self.layouts.now().written_at);
+        Ok(self.cells.durable(position).await?)
+    }
+
+    async fn row(&self, at: Door, key: &[u8], gate: Option<&[u8]>, request: &Request<Row>) -> Result<Answer, Refused> {
         match request {
             Request::Read(_) => {}
             Request::Write(_) | Request::WriteBack(_) | Request::Prepare { .. } | Request::Accept(_) => {
                 self.cells.ready().await?;
             }
         }
-        let (answer, position) = self.serve(admitted, key, gate, request)?;
-        self.cells.durable(position).await?;
+        let (answer, position) = self.serve(at, key, gate, request)?;
+        self.durable(position).await?;
         Ok(answer)
     }
 
-    /// The transaction: row and gate are read, the rule is applied, the change is made visible.
+    /// The transaction: the view is compared, row and gate are read, the rule is applied, the change is made visible.
     fn serve(
         &self,
-        admitted: &Admitted,
+        at: Door,
         key: &[u8],
         gate: Option<&[u8]>,
         request: &Request<Row>,
-    ) -> Result<(Answer, Position), CellsError> {
-        let partition = admitted.partition();
-        let _partition = self.lock(partition);
-        let gate = self.gate(partition, gate)?;
-        let cell = self.cells.load(partition, key, needed(request))?;
+    ) -> Result<(Answer, Position), Refused> {
+        // The view is compared under the lock: who pulls rows under a newer one waits for it, and misses nothing.
+        let _partition = self.lock(at.partition);
+        let admitted = self.enter(at)?;
+        let shelf = Shelf::of(&admitted);
+        let gate = self.gate(shelf, gate)?;
+        let cell = self.cells.load(shelf, key, needed(request))?;
         let before = cell.value.clone();
         let stored = Stored {
             cell: cell.value,
             floor: Stamp::ZERO,
             gate: gate.value,
         };
-        let served = serve_row::<Row, Sound>(admitted, &stored, self.now_us(), self.skew_us(), request);
+        let served = serve_row::<Row, Sound>(&admitted, &stored, self.now_us(), self.skew_us(), request);
         let mut position = cell.written_at.max(gate.written_at);
         if let Some(changed) = served.changed {
             position = position.max(
                 self.cells
-                    .replace(partition, key, &before, changed, room(request, &before))?,
+                    .replace(shelf, key, &before, changed, room(request, &before))?,
             );
             self.greatest_us
                 .fetch_max(newest_stamp(request).unwrap_or_default().time, Ordering::Relaxed);
@@ -240,20 +282,22 @@ impl Replica {
 
     async fn scan(
         &self,
-        admitted: &Admitted,
+        at: Door,
         from: &RowKey,
         to: &RowKey,
         limit: u32,
         gate: Option<&[u8]>,
-    ) -> Result<Answer, CellsError> {
-        let partition = admitted.partition();
+    ) -> Result<Answer, Refused> {
+        let shelf = Shelf::of(&self.enter(at)?);
         let limit = self.limits.scan_max_rows.min(limit as usize).max(1);
         // The gate first: when it is closed, everything it ever let through is visible to the scan.
-        let gate = self.gate(partition, gate)?;
+        let gate = self.gate(shelf, gate)?;
         let range = self
             .cells
-            .scan(partition, from, to, limit, self.limits.scan_max_bytes)?;
-        self.cells.durable(range.written_at.max(gate.written_at)).await?;
+            .scan(shelf, from, Some(to), limit, self.limits.scan_max_bytes)?;
+        // What was read after a fence must not be told to those whom it keeps out.
+        self.enter(at)?;
+        self.durable(range.written_at.max(gate.written_at)).await?;
         let rows = scanned_rows(range.value.cells);
         Ok(Answer::Scanned(Scanned {
             rows,
@@ -263,18 +307,52 @@ impl Replica {
         }))
     }
 
-    fn gate(
+    /// Hands rows to a new owner. Its view was adopted first, and what was served before is visible.
+    async fn pull(&self, at: Door, from: Option<&[u8]>, limit: u32) -> Result<Answer, Refused> {
+        let shelf = {
+            let _partition = self.lock(at.partition);
+            Shelf::of(&self.enter(at)?)
+        };
+        let (limit, max_bytes) = (self.pull_limit(limit), self.limits.scan_max_bytes);
+        let range = self
+            .cells
+            .scan(shelf, from.unwrap_or_default(), None, limit, max_bytes)?;
+        self.enter(at)?;
+        self.durable(range.written_at).await?;
+        Ok(Answer::Pulled(Pulled {
+            rows: range.value.cells,
+            bound: range.value.bound,
+        }))
+    }
+
+    /// Hands references to a new owner. What is kept after this, under an older view, is not acknowledged.
+    async fn pull_references(
         &self,
-        partition: Partition,
-        key: Option<&[u8]>,
-    ) -> Result<crate::storage::Versioned<GateState>, CellsError> {
+        at: Door,
+        after: Option<(BlockName, VersionId)>,
+        limit: u32,
+    ) -> Result<Answer, Refused> {
+        self.enter(at)?;
+        self.durable(Position::default()).await?;
+        let limit = self.pull_limit(limit);
+        let pulled = self.keeper.pull(at.partition, after, limit).await;
+        self.enter(at)?;
+        let (found, next) = pulled?;
+        Ok(Answer::References { found, next })
+    }
+
+    fn pull_limit(&self, asked: u32) -> usize {
+        self.limits.scan_max_rows.min(asked as usize).max(1)
+    }
+
+    fn gate(&self, shelf: Shelf, key: Option<&[u8]>) -> Result<crate::storage::Versioned<GateState>, CellsError> {
         let Some(key) = key else {
             return Ok(crate::storage::Versioned {
                 value: GateState::default(),
                 written_at: Position::default(),
             });
         };
-        let cell = self.cells.load(partition, key, Fetch::Head)?;
+        let cell = self.cells.load(shelf, key, Fetch::Head)?;
         let ballot = cell.value.ballot();
         let gate = cell.value.accepted.and_then(|accepted| match accepted.content.live() {
             Some(Row::Gate(gate)) => Some(*gate),
@@ -290,15 +368,14 @@ impl Replica {
         })
     }
 
-    async fn keep_block(&self, admitted: &Admitted, reference: BlockReference, block: Option<Block>) -> Answer {
-        match self.keeper.keep(admitted.partition(), reference, block).await {
-            Ok(answer) => answer,
-            Err(KeeperError::References(error)) => self.refuse(&error),
-            Err(error @ (KeeperError::Blocks(_) | KeeperError::Stopping)) => {
-                tracing::warn!(%error, "a block could not be stored");
-                Answer::Failed
-            }
-        }
+    /// The view is compared once more at the end: a new owner that pulled the references meanwhile may have missed this
+    /// one, and then nobody may count on it.
+    async fn keep_block(&self, at: Door, reference: BlockReference, block: Option<Block>) -> Result<Answer, Refused> {
+        self.enter(at)?;
+        let kept = self.keeper.keep(at.partition, reference, block).await?;
+        self.enter(at)?;
+        self.durable(Position::default()).await?;
+        Ok(kept)
     }
 
     async fn fetch_block(&self, name: BlockName) -> Answered {
@@ -312,13 +389,18 @@ impl Replica {
         }
     }
 
-    fn refuse(&self, error: &CellsError) -> Answer {
-        match error {
-            CellsError::Rows(RowsError::Full { .. }) => Answer::Full,
-            CellsError::Rows(RowsError::Closed(_) | RowsError::TooLarge { .. })
-            | CellsError::Damaged(_)
-            | CellsError::NoBody => {
-                tracing::error!(%error, "this node cannot serve a row");
+    async fn refuse(&self, refused: Refused) -> Answer {
+        match refused {
+            // A refusal tells of a view, which must not be taken back either.
+            Refused::AtTheDoor(refusal) => match self.layouts.durable().await {
+                Ok(()) => Answer::Refused(refusal),
+                Err(_) => Answer::Failed,
+            },
+            Refused::Cells(CellsError::Rows(RowsError::Full { .. })) => Answer::Full,
+            Refused::Layouts(LayoutsError::Rows(RowsError::Full { .. })) => Answer::Full,
+            Refused::Keeper(KeeperError::References(CellsError::Rows(RowsError::Full { .. }))) => Answer::Full,
+            refused @ (Refused::Cells(_) | Refused::Layouts(_) | Refused::Keeper(_)) => {
+                tracing::error!(error = %refused, "this node cannot serve a request");
                 Answer::Failed
             }
         }
@@ -338,6 +420,35 @@ impl Replica {
         // The lock guards no data of its own: what a panicking request left is whole, for batches are atomic.
         lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a request has to show at the door.
+#[derive(Debug, Clone, Copy)]
+struct Door {
+    partition: Partition,
+    view: View,
+}
+
+impl Door {
+    fn of(envelope: &Envelope) -> Self {
+        Door {
+            partition: envelope.partition,
+            view: envelope.view,
+        }
+    }
+}
+
+/// Why a request was not served.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("the views differ: {0:?}")]
+    AtTheDoor(Refusal),
+    #[error(transparent)]
+    Cells(#[from] CellsError),
+    #[error(transparent)]
+    Layouts(#[from] LayoutsError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
 }
 
 /// Which part of the stored row the rule looks at or hands out.

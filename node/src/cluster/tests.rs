@@ -93,7 +93,7 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
     };
     let standing = Standing::new(env.clone(), life, &limits);
     let held = Arc::new(rows.clone());
-    let replica = Replica::new(env.clone(), peer, held, Arc::new(blocks), limits.clone());
+    let replica = Replica::new(env.clone(), peer, held, Arc::new(blocks), limits.clone()).unwrap();
     let replica = Arc::new(replica.with_standing(standing.clone()));
     let service = Arc::new(ReplicaService::new(replica.clone()));
     let network = network.attach(&node, PeerId(member.key), service);

@@ -1,5 +1,6 @@
 //! The data folder: one process at a time, and of a format that this program knows.
 
+use std::cmp::Ordering;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use super::files::{Files, RealFiles, read_file, replace_file};
 use crate::advice::advice;
 
 /// The newest layout of the data folder that this program reads and the only one that it writes.
-pub const FOLDER_FORMAT: u32 = 1;
+pub const FOLDER_FORMAT: u32 = 2;
 
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
@@ -26,6 +27,19 @@ pub enum OpenError {
     /// A newer program wrote the folder.
     #[error("{folder} has format {found}, this program knows formats up to {known}; start a newer program")]
     Newer {
+        /// The data folder.
+        folder: PathBuf,
+        /// What the folder says.
+        found: u32,
+        /// What this program knows.
+        known: u32,
+    },
+    /// An older program wrote the folder, in a format of before the first release.
+    #[error(
+        "{folder} has format {found}, this program reads format {known} only; start the program that wrote it, and copy \
+         its buckets into a new cluster with an S3 client"
+    )]
+    Older {
         /// The data folder.
         folder: PathBuf,
         /// What the folder says.
@@ -113,16 +127,23 @@ fn check_format(folder: &Path) -> Result<(), OpenError> {
         return replace_file(&RealFiles, &path, text.as_bytes()).map_err(OpenError::io(folder));
     };
     let text = String::from_utf8_lossy(&text);
-    let found = text
+    let found: Option<u32> = text
         .strip_prefix(FORMAT_PREFIX)
         .and_then(|number| number.trim().parse().ok());
     match found {
-        Some(found) if found <= FOLDER_FORMAT => Ok(()),
-        Some(found) => Err(OpenError::Newer {
-            folder: folder.to_owned(),
-            found,
-            known: FOLDER_FORMAT,
-        }),
+        Some(found) => match found.cmp(&FOLDER_FORMAT) {
+            Ordering::Equal => Ok(()),
+            Ordering::Less => Err(OpenError::Older {
+                folder: folder.to_owned(),
+                found,
+                known: FOLDER_FORMAT,
+            }),
+            Ordering::Greater => Err(OpenError::Newer {
+                folder: folder.to_owned(),
+                found,
+                known: FOLDER_FORMAT,
+            }),
+        },
         None => Err(OpenError::Damaged {
             folder: folder.to_owned(),
             what: format!("the file {FORMAT_FILE} does not say which format the folder has"),
@@ -161,15 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_folder_is_refused_and_left_alone() {
+    fn a_folder_of_another_format_is_refused_and_left_alone() {
         let home = tempfile::tempdir().unwrap();
-        let newer = format!("{FORMAT_PREFIX}{}\n", FOLDER_FORMAT + 1);
-        fs::write(home.path().join(FORMAT_FILE), &newer).unwrap();
-        assert!(matches!(
-            DataFolder::open(home.path()),
-            Err(OpenError::Newer { found: 2, known: 1, .. })
-        ));
-        assert_eq!(fs::read_to_string(home.path().join(FORMAT_FILE)).unwrap(), newer);
+        let opened_as = |format: u32| {
+            let text = format!("{FORMAT_PREFIX}{format}\n");
+            fs::write(home.path().join(FORMAT_FILE), &text).unwrap();
+            let opened = DataFolder::open(home.path());
+            assert_eq!(fs::read_to_string(home.path().join(FORMAT_FILE)).unwrap(), text);
+            opened
+        };
+        let newer = opened_as(FOLDER_FORMAT + 1);
+        assert!(matches!(newer, Err(OpenError::Newer { found: 3, known: 2, .. })));
+        let older = opened_as(FOLDER_FORMAT - 1);
+        assert!(matches!(older, Err(OpenError::Older { found: 1, known: 2, .. })));
+        assert!(opened_as(FOLDER_FORMAT).is_ok());
     }
 
     #[test]

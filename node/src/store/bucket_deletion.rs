@@ -25,16 +25,23 @@ impl ClusterStore {
         let id = bucket_id(bucket);
         let me = self.fresh_op();
         let (mut deletion, mut doubtful) = (Deletion::default(), Vec::new());
+        let view = || self.coordinator.place(&Placement::Index(id, 0)).view;
+        let mut closed_under = view();
         loop {
             deletion = match deletion.step() {
                 DeletionStep::Claim => deletion.on_swapped(self.claim_bucket(id, me).await?),
-                DeletionStep::SetGate(state) => deletion.on_gate(self.hold_gate(id, state).await?),
-                DeletionStep::List(ballot) => match self.in_the_way(id, ballot).await? {
-                    Some(rows) => {
+                DeletionStep::SetGate(state) => {
+                    closed_under = view();
+                    deletion.on_gate(self.hold_gate(id, state).await?)
+                }
+                DeletionStep::List(ballot) => match self.in_the_way(id, ballot).await {
+                    Ok(Some(rows)) => {
                         doubtful = rows;
                         deletion.on_listed(Emptiness::Live)
                     }
-                    None => deletion.on_listed(Emptiness::Empty),
+                    Ok(None) => deletion.on_listed(Emptiness::Empty),
+                    Err(_) if view() != closed_under => deletion.on_view(),
+                    Err(error) => return Err(error),
                 },
                 DeletionStep::Decide(fate) => deletion.on_swapped(self.decide_bucket(id, me, fate).await?),
                 DeletionStep::Done(DeletionOutcome::Deleted) => break,

@@ -66,6 +66,11 @@ impl Sources {
         self.view
     }
 
+    /// Majorities of these are pulled from.
+    pub fn pulled_sets(&self) -> &ReplicaSets {
+        &self.pulled
+    }
+
     /// Who is pulled from.
     pub fn pulled(&self) -> Vec<NodeId> {
         self.without_damaged(self.pulled.members())

@@ -125,6 +125,11 @@ impl Knowledge {
         self.layouts.values().next_back()
     }
 
+    /// All layouts, the newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Layout> {
+        self.layouts.values().rev()
+    }
+
     /// The layout of this number.
     pub fn layout(&self, version: LayoutVersion) -> Option<&Layout> {
         self.layouts.get(&version)

@@ -262,6 +262,15 @@ impl BucketId {
     }
 }
 
+/// The gate that a row with this key must pass: objects and uploads have one.
+pub fn gate_of(key: &[u8]) -> Option<RowKey> {
+    let bucket: [u8; 16] = match key.split_first()? {
+        (b'o' | b'u', rest) => rest.get(..16)?.try_into().ok()?,
+        _ => return None,
+    };
+    Some(Address::gate(BucketId(bucket), 0).key)
+}
+
 /// The smallest key above every key that starts with `prefix`; nothing if there is none.
 pub fn successor(prefix: &[u8]) -> Option<RowKey> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
@@ -309,6 +318,16 @@ mod tests {
                 prop_assert!(next > [prefix.clone(), rest].concat());
                 prop_assert!(next > prefix);
             }
+        }
+
+        #[test]
+        fn rows_of_a_bucket_have_its_gate(key in any::<Vec<u8>>()) {
+            let gate = Some(Address::gate(BUCKET, 3).key);
+            prop_assert_eq!(gate_of(&Address::object(BUCKET, 1, &key).key), gate.clone());
+            prop_assert_eq!(gate_of(&Address::upload(BUCKET, 1, &key, UploadId([3; 16])).key), gate);
+            prop_assert_eq!(gate_of(&Address::part(UploadId([3; 16]), 1, OpId([4; 16])).key), None);
+            prop_assert_eq!(gate_of(&Address::gate(BUCKET, 0).key), None);
+            gate_of(&key);
         }
 
         #[test]

@@ -151,7 +151,8 @@ impl SimulatedCluster {
             me: site.member.id,
             knowledge: Knowledge::of(self.layout.clone()),
         };
-        let replica = Replica::new(env.clone(), peer, rows, blocks.clone(), self.limits.clone());
+        let replica = Replica::new(env.clone(), peer, rows, blocks.clone(), self.limits.clone())
+            .expect("layouts can be read and written at a start");
         let replica = Arc::new(replica);
         let service = ReplicaService::new(replica.clone());
         let service = Arc::new(Watched {

@@ -4,6 +4,7 @@ use trellis_node::cluster::{ReplicaService, decode};
 use trellis_node::env::Boxed;
 use trellis_node::link::{Message, PeerId, Service};
 use trellis_spec::gate::Gate;
+use trellis_spec::layout::Refusal;
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::register::{Purpose, Reply, Request};
 use trellis_spec::row::Row;
@@ -45,9 +46,11 @@ fn event(asked: &Call, told: &Answer) -> Option<&'static str> {
         (Call::ReferBlock(_), Answer::Stored) => Some("a copy referred to a block"),
         (Call::ReferBlock(_), Answer::NeedData) => Some("a copy met a replica without the block"),
         (Call::FetchBlock(_), Answer::NoBlock) => Some("a reader met a replica without the block"),
-        (Call::Row { .. } | Call::Scan { .. } | Call::StoreBlock(_) | Call::ReferBlock(_) | Call::FetchBlock(_), _) => {
-            None
-        }
+        (_, Answer::Refused(Refusal::Stale(_))) => Some("a view was older than a replica's"),
+        (_, Answer::Refused(Refusal::NeedLayout(_))) => Some("a replica did not know a request's layout"),
+        (_, Answer::Refused(Refusal::NotOwner(_))) => Some("a replica had no part in a partition"),
+        (Call::Row { .. } | Call::Scan { .. } | Call::StoreBlock(_) | Call::ReferBlock(_), _) => None,
+        (Call::FetchBlock(_) | Call::Pull { .. } | Call::PullReferences { .. }, _) => None,
     }
 }
 

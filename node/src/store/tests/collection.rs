@@ -185,7 +185,7 @@ fn boot(
         knowledge: Knowledge::of(layout.clone()),
     };
     let blocks = Arc::new(MemoryBlocks::open(blocks, env.clone(), Duration::from_millis(2)));
-    let replica = Arc::new(Replica::new(env.clone(), peer, Arc::new(rows), blocks, limits()));
+    let replica = Arc::new(Replica::new(env.clone(), peer, Arc::new(rows), blocks, limits()).unwrap());
     let service = Arc::new(ReplicaService::new(replica.clone()));
     let network = network.attach(node, PeerId(member.key), service);
     let coordinator = Arc::new(Coordinator::new(env.clone(), limits(), replica, network));

@@ -86,7 +86,7 @@ fn begin(folder: &Path, ahead_us: &Arc<AtomicU64>) -> Life {
         collect_steps_per_s: 100_000,
         ..Limits::default()
     };
-    let replica = Arc::new(Replica::new(env.clone(), peer, Arc::new(rows), blocks, limits.clone()));
+    let replica = Arc::new(Replica::new(env.clone(), peer, Arc::new(rows), blocks, limits.clone()).unwrap());
     let coordinator = Arc::new(Coordinator::new(env, limits, replica, Arc::new(Alone)));
     Life {
         store: ClusterStore::new(coordinator.clone(), SecretWrapping::new(&[7; 32])),

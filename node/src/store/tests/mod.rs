@@ -51,7 +51,7 @@ fn start(network: &SimulatedNetwork, node: &SimulatedNode, layout: &Layout, memb
         env.clone(),
         Duration::from_millis(2),
     ));
-    let replica = Arc::new(Replica::new(env.clone(), peer, Arc::new(rows), blocks, limits.clone()));
+    let replica = Arc::new(Replica::new(env.clone(), peer, Arc::new(rows), blocks, limits.clone()).unwrap());
     let service = Arc::new(ReplicaService::new(replica.clone()));
     let network = network.attach(node, PeerId(member.key), service);
     ClusterStore::new(

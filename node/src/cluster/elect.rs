@@ -1,0 +1,166 @@
+//! Elections of the next layout, as their candidate's node drives them.
+
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use trellis_spec::flaw::Sound;
+use trellis_spec::layout::{Election, Layout, Unfit, election, electors, fit};
+use trellis_spec::quorum::NodeId;
+use trellis_spec::register::{Ask, Attempt, Audience, ConditionalOutcome, Content, Step};
+use trellis_spec::stamp::Stamp;
+
+use super::coordinator::Coordinator;
+use super::layouts::LayoutsError;
+use super::tidings::{Question, Told};
+use super::tries::Tries;
+use crate::env::Boxed;
+
+/// How long the exchange before an election may take.
+const EXCHANGE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How an election ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Elected {
+    /// The candidate is the next layout.
+    Won,
+    /// Another one is: this.
+    Lost(Box<Layout>),
+}
+
+/// Why nobody was elected.
+#[derive(Debug, thiserror::Error)]
+pub enum ElectError {
+    /// The candidate may not follow the newest layout. Nothing was asked of anybody.
+    #[error("this layout may not follow the newest one: {0:?}")]
+    Unfit(Unfit),
+    /// Too few electors answered in time. Nothing was proposed.
+    #[error("too few nodes of the newest layout can be reached to decide on the next one")]
+    Unreached,
+    /// The candidate may be elected, now or later; the next election tells.
+    #[error("whether the layout was elected is not known: too few nodes answered")]
+    Unknown,
+    /// What is known of layouts cannot be read or written.
+    #[error(transparent)]
+    Layouts(#[from] LayoutsError),
+}
+
+type Heard = (u32, NodeId, Option<Told>);
+
+impl Coordinator {
+    /// Puts `next` up for election among the nodes of the newest layout.
+    pub async fn elect(&self, next: Layout) -> Result<Elected, ElectError> {
+        // Whatever is known elsewhere is better known now than found out by losing.
+        // Those who are gone are not waited for long.
+        let _ = self
+            .env
+            .timeout(EXCHANGE_PATIENCE, self.calls.exchange_with_all())
+            .await;
+        let known = self.layouts().now();
+        let knowledge = &known.peer.knowledge;
+        fit::<Sound>(knowledge, &next, |partition| knowledge.view(partition).lo).map_err(ElectError::Unfit)?;
+        let Some(newest) = knowledge.newest() else {
+            return Err(ElectError::Unreached);
+        };
+        let mut candidacy: Election<Layout, Sound> = election(newest, next.clone());
+        let elected = match self.campaign(&mut candidacy, newest, &next).await? {
+            Some(elected) => elected,
+            None => return self.told(&next),
+        };
+        self.layouts().learn(std::slice::from_ref(&elected))?;
+        self.layouts().durable().await?;
+        self.told(&next)
+    }
+
+    /// Who is known to be elected in place of the candidate, or is it?
+    fn told(&self, next: &Layout) -> Result<Elected, ElectError> {
+        match self.layouts().now().peer.knowledge.layout(next.version) {
+            Some(elected) if elected == next => Ok(Elected::Won),
+            Some(other) => Ok(Elected::Lost(Box::new(other.clone()))),
+            None => Err(ElectError::Unknown),
+        }
+    }
+
+    /// The layout that is elected; nothing if it was heard of in another way.
+    async fn campaign(
+        &self,
+        candidacy: &mut Election<Layout, Sound>,
+        newest: &Layout,
+        next: &Layout,
+    ) -> Result<Option<Layout>, ElectError> {
+        let voters = electors(newest).members();
+        let mut deadline = self
+            .env
+            .clock
+            .sleep(Duration::from_millis(self.limits.request_deadline_ms));
+        let mut calls: FuturesUnordered<Boxed<'_, Heard>> = FuturesUnordered::new();
+        let mut tries = Tries::new(self.env.clock.monotonic());
+        let mut stamp = self.stamp(Stamp::ZERO);
+        let mut step = candidacy.start(stamp);
+        let outcome = loop {
+            match step {
+                Step::Done(outcome) => break outcome,
+                Step::Ask(ask) => calls.extend(self.ask_electors(&voters, next, &ask)),
+                Step::Again { above } => {
+                    self.pause(&mut tries, super::coordinator::Contention::Expected).await;
+                    stamp = self.stamp(above.max(stamp));
+                    step = candidacy.again(stamp);
+                    continue;
+                }
+                Step::Wait => {}
+            }
+            step = tokio::select! {
+                biased;
+                Some((round, node, told)) = calls.next() => match told {
+                    Some(Told::Elector(reply)) => candidacy.on_reply(round, node, reply),
+                    Some(Told::Tidings(tidings)) => {
+                        self.calls.take_in(&tidings);
+                        if self.layouts().now().newest() >= next.version {
+                            return Ok(None);
+                        }
+                        Step::Wait
+                    }
+                    Some(Told::Nothing) | None => Step::Wait,
+                },
+                () = &mut deadline => break candidacy.on_deadline(),
+            };
+        };
+        match outcome {
+            ConditionalOutcome::Written(held) => Ok(live(held.content)),
+            ConditionalOutcome::Refused(held) => Ok(held.and_then(|held| live(held.content))),
+            ConditionalOutcome::Unknown => Err(ElectError::Unknown),
+            ConditionalOutcome::Unreached | ConditionalOutcome::Gated => Err(ElectError::Unreached),
+        }
+    }
+
+    fn ask_electors<'a>(&'a self, voters: &[NodeId], next: &Layout, ask: &Ask<Layout>) -> Vec<Boxed<'a, Heard>> {
+        let asked = |node: &&NodeId| match ask.audience {
+            Audience::All => true,
+            Audience::One(one) => one == **node,
+        };
+        let call = |node: &NodeId| -> Boxed<'a, Heard> {
+            let (node, round) = (*node, ask.round);
+            let question = Question::Elect(next.version, ask.request.clone());
+            Box::pin(async move { (round, node, self.ask_elector(node, &question).await) })
+        };
+        voters.iter().filter(asked).map(call).collect()
+    }
+
+    /// An elector that does not know the newest layout yet says so with what it knows; it is told, and asked again.
+    async fn ask_elector(&self, node: NodeId, question: &Question) -> Option<Told> {
+        let told = self.calls.ask_about_layouts(node, question).await;
+        match &told {
+            Some(Told::Tidings(tidings)) if tidings.is_behind(&self.layouts().now()) => {
+                self.calls.exchange(node).await;
+                self.calls.ask_about_layouts(node, question).await
+            }
+            Some(Told::Tidings(_) | Told::Elector(_) | Told::Nothing) | None => told,
+        }
+    }
+}
+
+fn live(content: Content<Layout>) -> Option<Layout> {
+    match content {
+        Content::Value(layout) => Some(layout),
+        Content::Tombstone => None,
+    }
+}

@@ -1,0 +1,360 @@
+//! What this node knows of layouts, at hand and on disk.
+//!
+//! It only grows. A change is visible at once and durable later, as with rows; so every answer waits until the newest
+//! change is durable ([`Known::written_at`]). That makes a raised view the fence that the protocol asks for: what is
+//! answered under it cannot be taken back by a crash.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use trellis_spec::flaw::Sound;
+use trellis_spec::layout::{
+    Admitted, Announcement, Certificate, Knowledge, Layout, LayoutVersion, LearnError, Learned, Partition, View,
+    serve_elector,
+};
+use trellis_spec::peer::Peer;
+use trellis_spec::quorum::NodeId;
+use trellis_spec::register::{Cell, Reply, Request};
+
+use super::wire::{DecodeError, decode, encode};
+use crate::storage::{Batch, Change, Position, Room, Rows, RowsError};
+
+/// The table of the row store, and its parts.
+const LAYOUTS: u8 = b'l';
+const CONTENTS: &[u8] = b"lc";
+const OLDEST: &[u8] = b"lo";
+const SYNCED: &[u8] = b"ls";
+const ELECTIONS: &[u8] = b"le";
+
+/// Why layouts cannot be read or written. What was known before is still known.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutsError {
+    /// The row store failed.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    /// The row store holds something else.
+    #[error("the row store holds a layout that cannot be read: {0}")]
+    Damaged(#[from] DecodeError),
+    /// Somebody's layouts were not elected, or this node's were not.
+    #[error("layout {} is known with another content: one of the two was never elected", .0.0)]
+    Conflict(LayoutVersion),
+}
+
+/// What is known now.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// This node, and the layouts that it knows.
+    pub peer: Peer,
+    /// The newest layout for which a node said that it is synced, where that is not the first.
+    synced: BTreeMap<(Partition, NodeId), LayoutVersion>,
+    /// How far the log must be durable before this may be answered from.
+    pub(crate) written_at: Position,
+}
+
+/// See the module.
+pub struct Layouts {
+    rows: Arc<dyn Rows>,
+    now: RwLock<Arc<Known>>,
+    /// One change at a time.
+    writing: Mutex<()>,
+    changes: watch::Sender<u64>,
+}
+
+impl Known {
+    /// The newest layout for which a node is known to be synced. Of the first layout every node is: there was nothing
+    /// before it.
+    pub fn synced(&self, partition: Partition, node: NodeId) -> LayoutVersion {
+        let heard = self.synced.get(&(partition, node)).copied();
+        heard.unwrap_or(LayoutVersion(1))
+    }
+
+    /// Everything that was heard of syncs.
+    pub fn announcements(&self) -> impl Iterator<Item = Announcement> {
+        self.synced.iter().map(|(&(partition, node), &version)| Announcement {
+            node,
+            partition,
+            version,
+        })
+    }
+
+    /// The newest layout's number.
+    pub fn newest(&self) -> LayoutVersion {
+        self.peer
+            .knowledge
+            .newest()
+            .map(|layout| layout.version)
+            .unwrap_or_default()
+    }
+
+    /// Takes an announcement in; says whether it was new.
+    fn hear(&mut self, said: &Announcement) -> bool {
+        let before = self.synced(said.partition, said.node);
+        let is_new = said.version > before;
+        if is_new {
+            self.synced.insert((said.partition, said.node), said.version);
+        }
+        is_new
+    }
+}
+
+impl Layouts {
+    /// What the row store knows; at the first start, the layout of `peer`.
+    pub fn open(rows: Arc<dyn Rows>, peer: Peer) -> Result<Self, LayoutsError> {
+        let known = match stored(&*rows, peer.me)? {
+            Some(known) => known,
+            None => begin(&*rows, peer)?,
+        };
+        Ok(Layouts {
+            rows,
+            now: RwLock::new(Arc::new(known)),
+            writing: Mutex::new(()),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// What is known now.
+    pub fn now(&self) -> Arc<Known> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The layouts that are known now.
+    pub fn knowledge(&self) -> Knowledge {
+        self.now().peer.knowledge.clone()
+    }
+
+    /// The newest layout for which a node is known to be synced for a partition.
+    pub fn synced(&self, partition: Partition, node: NodeId) -> LayoutVersion {
+        self.now().synced(partition, node)
+    }
+
+    /// A signal at every change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Takes in layouts that were elected, in order. Those that do not follow are left for later.
+    pub fn learn(&self, layouts: &[Layout]) -> Result<Learned, LayoutsError> {
+        self.change(|known, batch| {
+            let mut learned = Learned::Known;
+            for layout in layouts {
+                match known.peer.knowledge.learn(layout.clone()) {
+                    Ok(Learned::New) => {
+                        batch.push((contents_key(layout.version), Change::Put(encode(layout))));
+                        learned = Learned::New;
+                    }
+                    Ok(Learned::Known) => {}
+                    Err(LearnError::Gap(_)) => break,
+                    Err(LearnError::Conflict(version)) => return Err(LayoutsError::Conflict(version)),
+                }
+            }
+            Ok(learned)
+        })
+    }
+
+    /// Raises a partition's oldest layout to that of an admitted request.
+    pub(crate) fn adopt(&self, admitted: &Admitted) -> Result<(), LayoutsError> {
+        self.raise(admitted.partition(), |knowledge| knowledge.adopt(admitted))
+    }
+
+    /// Raises a partition's oldest layout to that of a view that another node has.
+    pub(crate) fn hear_view(&self, partition: Partition, view: View) -> Result<(), LayoutsError> {
+        if self.now().peer.knowledge.view(partition).lo >= view.lo {
+            return Ok(());
+        }
+        self.raise(partition, |knowledge| knowledge.hear(partition, view))
+    }
+
+    fn raise(&self, partition: Partition, raise: impl Fn(&mut Knowledge)) -> Result<(), LayoutsError> {
+        self.change(|known, batch| {
+            let before = known.peer.knowledge.view(partition).lo;
+            raise(&mut known.peer.knowledge);
+            let lo = known.peer.knowledge.view(partition).lo;
+            if lo > before {
+                batch.push((oldest_key(partition), Change::Put(encode(&lo))));
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes in what nodes said of their syncs, this one's own included, and retires what may be retired then.
+    pub fn announce(&self, said: &[Announcement]) -> Result<(), LayoutsError> {
+        let known = self.now();
+        if said
+            .iter()
+            .all(|said| said.version <= known.synced(said.partition, said.node))
+        {
+            return Ok(());
+        }
+        self.change(|known, batch| {
+            for said in said {
+                if known.hear(said) {
+                    let key = synced_key(said.partition, said.node);
+                    batch.push((key, Change::Put(encode(&said.version))));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Retires every layout that a certificate says may be retired.
+    pub fn retire(&self) -> Result<(), LayoutsError> {
+        let certificates = certificates(&self.now());
+        if certificates.is_empty() {
+            return Ok(());
+        }
+        self.change(|known, batch| {
+            for certificate in certificates {
+                let partition = certificate.partition();
+                known.peer.knowledge.retire(&certificate);
+                let lo = known.peer.knowledge.view(partition).lo;
+                batch.push((oldest_key(partition), Change::Put(encode(&lo))));
+            }
+            Ok(())
+        })
+    }
+
+    /// As an elector of the layout `version`: answers, and says how far the log must be durable first.
+    pub(crate) fn serve_election(
+        &self,
+        version: LayoutVersion,
+        request: &Request<Layout>,
+    ) -> Result<(Reply<Layout>, Position), LayoutsError> {
+        let _writing = self.lock();
+        let key = election_key(version);
+        let stored = self.rows.get(&key)?;
+        let cell: Cell<Layout> = stored.value.as_deref().map(decode).transpose()?.unwrap_or_default();
+        let served = serve_elector::<Layout, Sound>(&cell, request);
+        let position = match served.changed {
+            Some(changed) => {
+                let batch = vec![(key, Change::Put(encode(&changed)))];
+                self.rows.apply_within(batch, Room::Upkeep)?
+            }
+            None => stored.written_at,
+        };
+        Ok((served.reply, position))
+    }
+
+    /// Returns when what is known now is on disk.
+    pub(crate) async fn durable(&self) -> Result<(), LayoutsError> {
+        let position = self.now().written_at;
+        Ok(self.rows.durable(position).await?)
+    }
+
+    /// Makes a change visible with all that belongs to it.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Known, &mut Batch) -> Result<T, LayoutsError>,
+    ) -> Result<T, LayoutsError> {
+        let _writing = self.lock();
+        let mut known = Known::clone(&self.now());
+        let mut batch = Batch::new();
+        let done = change(&mut known, &mut batch)?;
+        if !batch.is_empty() {
+            known.written_at = self.rows.apply_within(batch, Room::Upkeep)?;
+            *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+        Ok(done)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        // It guards no data of its own.
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For each partition the certificate that raises its oldest layout the most, if there is one.
+fn certificates(known: &Known) -> Vec<Certificate> {
+    let Peer { me, knowledge } = &known.peer;
+    let Some(newest) = knowledge.newest() else {
+        return Vec::new();
+    };
+    let best = |partition: Partition| {
+        let view = knowledge.view(partition);
+        let synced = |node| known.synced(partition, node);
+        let of = |lo| Certificate::of::<Sound>(knowledge, *me, partition, LayoutVersion(lo), synced);
+        (view.lo.0 + 1..=view.hi.0).rev().find_map(of)
+    };
+    newest.partitions().filter_map(best).collect()
+}
+
+/// What the row store holds of layouts; nothing at the first start.
+fn stored(rows: &dyn Rows, me: NodeId) -> Result<Option<Known>, LayoutsError> {
+    let mut knowledge: Option<Knowledge> = None;
+    for (_, content) in table(rows, CONTENTS)? {
+        let layout: Layout = decode(&content)?;
+        match &mut knowledge {
+            None => knowledge = Some(Knowledge::of(layout)),
+            Some(knowledge) => {
+                let version = layout.version;
+                knowledge.learn(layout).map_err(|_| LayoutsError::Conflict(version))?;
+            }
+        }
+    }
+    let Some(mut knowledge) = knowledge else {
+        return Ok(None);
+    };
+    for (key, lo) in table(rows, OLDEST)? {
+        if let Some(partition) = number_at(&key, OLDEST.len()) {
+            let (lo, hi) = (decode(&lo)?, LayoutVersion::default());
+            knowledge.hear(Partition(partition), View { lo, hi });
+        }
+    }
+    let mut synced = BTreeMap::new();
+    for (key, version) in table(rows, SYNCED)? {
+        let node = key.get(SYNCED.len() + 2..).and_then(|node| node.try_into().ok());
+        if let (Some(partition), Some(node)) = (number_at(&key, SYNCED.len()), node) {
+            synced.insert(
+                (Partition(partition), NodeId(u64::from_be_bytes(node))),
+                decode(&version)?,
+            );
+        }
+    }
+    Ok(Some(Known {
+        peer: Peer { me, knowledge },
+        synced,
+        written_at: Position::default(),
+    }))
+}
+
+fn begin(rows: &dyn Rows, peer: Peer) -> Result<Known, LayoutsError> {
+    let contents = peer.knowledge.since(LayoutVersion::default());
+    let batch: Batch = contents
+        .map(|layout| (contents_key(layout.version), Change::Put(encode(layout))))
+        .collect();
+    let written_at = rows.apply_within(batch, Room::Upkeep)?;
+    Ok(Known {
+        peer,
+        synced: BTreeMap::new(),
+        written_at,
+    })
+}
+
+fn table(rows: &dyn Rows, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, RowsError> {
+    let end = [LAYOUTS, prefix[1] + 1];
+    Ok(rows.scan(prefix, &end, usize::MAX)?.value)
+}
+
+fn number_at(key: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(key.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn contents_key(version: LayoutVersion) -> Bytes {
+    [CONTENTS, &version.0.to_be_bytes()].concat().into()
+}
+
+fn oldest_key(partition: Partition) -> Bytes {
+    [OLDEST, &partition.0.to_be_bytes()].concat().into()
+}
+
+fn synced_key(partition: Partition, node: NodeId) -> Bytes {
+    [SYNCED, &partition.0.to_be_bytes(), &node.0.to_be_bytes()]
+        .concat()
+        .into()
+}
+
+fn election_key(version: LayoutVersion) -> Bytes {
+    [ELECTIONS, &version.0.to_be_bytes()].concat().into()
+}

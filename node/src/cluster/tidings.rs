@@ -1,0 +1,264 @@
+//! What nodes tell each other of layouts: which there are, and who is synced for which.
+//!
+//! Both are facts that stay true, so they may be told by anybody to anybody, late, twice, in any order. Every node asks
+//! every node that some layout names, when it learns something and ever again; whoever asks says how much it knows, and
+//! is told what it lacks. Elections of the next layout travel the same way.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde::{Deserialize, Serialize};
+use trellis_spec::layout::{Announcement, Layout, LayoutVersion};
+use trellis_spec::quorum::NodeId;
+use trellis_spec::register::{Reply, Request};
+
+use super::calls::Calls;
+use super::coordinator::Coordinator;
+use super::layouts::{Known, Layouts, LayoutsError};
+use super::replica::Replica;
+use super::wire::{decode, encode};
+use crate::link::Message;
+
+/// The first byte of a message about layouts; requests begin with the version of their encoding.
+const TIDINGS: u8 = b'l';
+
+/// What a node asks another about layouts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Question {
+    /// Here is what I know; what do I lack?
+    Tidings(Tidings),
+    /// To an elector of this layout.
+    Elect(LayoutVersion, Request<Layout>),
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Told {
+    /// What the other lacks.
+    Tidings(Tidings),
+    /// What the elector says.
+    Elector(Reply<Layout>),
+    /// Nothing can be said now.
+    Nothing,
+}
+
+/// How much a node knows, and what it thinks that the other lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tidings {
+    /// The newest layout that it knows.
+    newest: LayoutVersion,
+    /// Over all that it heard of syncs: the same for those who heard the same.
+    heard: u64,
+    layouts: Vec<Layout>,
+    announcements: Vec<Announcement>,
+}
+
+impl Tidings {
+    /// Only how much is known.
+    fn ask(known: &Known) -> Self {
+        Tidings {
+            newest: known.newest(),
+            heard: heard(known),
+            layouts: Vec::new(),
+            announcements: Vec::new(),
+        }
+    }
+
+    /// What somebody lacks who asked like this.
+    fn lacked_by(&self, known: &Known) -> Self {
+        let layouts = known.peer.knowledge.since(self.newest.next()).cloned().collect();
+        let mut tidings = Tidings {
+            layouts,
+            ..Tidings::ask(known)
+        };
+        if tidings.heard != self.heard {
+            tidings.announcements = known.announcements().collect();
+        }
+        tidings
+    }
+
+    /// Does who says this not know the newest layout?
+    pub(super) fn is_behind(&self, known: &Known) -> bool {
+        self.newest < known.newest()
+    }
+
+    /// Does who says this lack something?
+    fn lacks(&self, known: &Known) -> bool {
+        self.is_behind(known) || self.heard != heard(known)
+    }
+}
+
+fn heard(known: &Known) -> u64 {
+    // Only compared between nodes of one version: whoever hashes in another way is told everything, every time.
+    let mut hasher = DefaultHasher::new();
+    for said in known.announcements() {
+        said.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+impl Layouts {
+    fn take_in(&self, tidings: &Tidings) -> Result<(), LayoutsError> {
+        self.learn(&tidings.layouts)?;
+        // Announcements for layouts that are not known here are kept; they count once those are.
+        self.announce(&tidings.announcements)?;
+        self.retire()
+    }
+}
+
+impl Replica {
+    /// Answers a message about layouts; nothing if it is not one.
+    pub(super) async fn answer_tidings(&self, message: &Message) -> Option<Message> {
+        let question = message.head.strip_prefix(&[TIDINGS])?;
+        let told = match decode::<Question>(question) {
+            Ok(question) => self.tell(question).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "what a peer says about layouts cannot be used");
+                Told::Nothing
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "a peer's question about layouts cannot be read");
+                Told::Nothing
+            }
+        };
+        Some(Message {
+            head: encode(&told),
+            body: Bytes::new(),
+        })
+    }
+
+    pub(super) async fn tell(&self, question: Question) -> Result<Told, LayoutsError> {
+        let layouts = self.layouts();
+        let told = match question {
+            Question::Tidings(asked) => {
+                layouts.take_in(&asked)?;
+                Told::Tidings(asked.lacked_by(&layouts.now()))
+            }
+            Question::Elect(version, request) => self.serve_election(version, &request).await?,
+        };
+        layouts.durable().await?;
+        Ok(told)
+    }
+
+    /// Only who knows the layout before is an elector, and whoever knows the layout itself tells it instead.
+    async fn serve_election(&self, version: LayoutVersion, request: &Request<Layout>) -> Result<Told, LayoutsError> {
+        let (layouts, known) = (self.layouts(), self.layouts().now());
+        if version != known.newest().next() {
+            let asked = Tidings {
+                newest: LayoutVersion(version.0.saturating_sub(1)),
+                ..Tidings::ask(&known)
+            };
+            return Ok(Told::Tidings(asked.lacked_by(&known)));
+        }
+        let is_trusted = match self.standing() {
+            Some(standing) => standing.is_welcome().await && !standing.is_refused(),
+            None => true,
+        };
+        let is_elector = known
+            .peer
+            .knowledge
+            .newest()
+            .is_some_and(|newest| newest.member(known.peer.me).is_some());
+        if !is_trusted || !is_elector {
+            return Ok(Told::Nothing);
+        }
+        let (reply, position) = layouts.serve_election(version, request)?;
+        self.cells().durable(position).await.map_err(|_| closed())?;
+        Ok(Told::Elector(reply))
+    }
+}
+
+fn closed() -> LayoutsError {
+    LayoutsError::Rows(crate::storage::RowsError::Closed("the row store failed".to_owned()))
+}
+
+impl Coordinator {
+    /// Tells and asks every node that some layout names: at every change, and ever again.
+    pub async fn spread_tidings(self: Arc<Self>) {
+        let interval = Duration::from_millis(self.limits.tidings_interval_ms);
+        self.calls.spread_tidings(interval).await;
+    }
+}
+
+impl Calls {
+    async fn spread_tidings(&self, interval: Duration) {
+        let mut changes = self.layouts().changes();
+        loop {
+            changes.mark_unchanged();
+            self.exchange_with_all().await;
+            // Who is gone ends with its node.
+            let _ = self.env.timeout(interval, changes.changed()).await;
+        }
+    }
+
+    /// One exchange with everybody; returns when all answered or had time to.
+    pub(crate) async fn exchange_with_all(&self) {
+        let known = self.layouts().now();
+        let mut nodes: Vec<NodeId> = known
+            .peer
+            .knowledge
+            .since(LayoutVersion::default())
+            .flat_map(|layout| layout.members.iter().map(|member| member.id))
+            .filter(|node| *node != known.peer.me)
+            .collect();
+        nodes.sort();
+        nodes.dedup();
+        let exchanges: FuturesUnordered<_> = nodes.into_iter().map(|node| self.exchange(node)).collect();
+        exchanges.for_each(|()| std::future::ready(())).await;
+    }
+
+    /// Tells one node what it lacks, and learns what this one does.
+    pub(crate) async fn exchange(&self, node: NodeId) {
+        let question = Question::Tidings(Tidings::ask(&self.layouts().now()));
+        if let Some(Told::Tidings(told)) = self.ask_about_layouts(node, &question).await
+            && self.take_in(&told)
+            && told.lacks(&self.layouts().now())
+        {
+            self.tell(node, &told).await;
+        }
+    }
+
+    /// Tells a node what it lacks without being asked; says whether it took it.
+    async fn tell(&self, node: NodeId, told: &Tidings) -> bool {
+        let lacked = told.lacked_by(&self.layouts().now());
+        let answer = self.ask_about_layouts(node, &Question::Tidings(lacked)).await;
+        matches!(answer, Some(Told::Tidings(_)))
+    }
+
+    /// Tells a node every layout after this one; says whether it took them.
+    pub(crate) async fn teach(&self, node: NodeId, after: LayoutVersion) -> bool {
+        let known = self.layouts().now();
+        let told = Tidings {
+            newest: after,
+            ..Tidings::ask(&known)
+        };
+        self.tell(node, &told).await
+    }
+
+    pub(crate) fn take_in(&self, told: &Tidings) -> bool {
+        match self.layouts().take_in(told) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "what a peer says about layouts cannot be used");
+                false
+            }
+        }
+    }
+
+    /// Asks once; nothing if there is no answer in time.
+    pub(crate) async fn ask_about_layouts(&self, node: NodeId, question: &Question) -> Option<Told> {
+        if node == self.me {
+            return self.replica.tell(question.clone()).await.ok();
+        }
+        let mut head = BytesMut::from(&[TIDINGS][..]);
+        head.put(encode(question));
+        let message = Message {
+            head: head.freeze(),
+            body: Bytes::new(),
+        };
+        let answer = self.send_once(node, message).await?;
+        decode(&answer.head).ok()
+    }
+}
