@@ -12,7 +12,9 @@ use trellis_spec::layout::{Knowledge, Layout};
 use trellis_spec::peer::Peer;
 
 use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
-use crate::cluster::{Collector, Coordinator, LayoutsError, Life, Limits, Memory, Replica, ReplicaService, Standing};
+use crate::cluster::{
+    Collector, Coordinator, LayoutsError, Life, Limits, Memory, Movers, Replica, ReplicaService, Standing,
+};
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
@@ -141,7 +143,9 @@ impl Node {
         let coordinator = Coordinator::new(env.clone(), settings.limits, replica, mesh.clone());
         let coordinator = Arc::new(coordinator);
         let stop = CancellationToken::new();
-        collect(env, &coordinator, stop.clone());
+        work(env, "collector", &stop, Collector::new(coordinator.clone()).run());
+        work(env, "movers", &stop, Movers::new(coordinator.clone()).run());
+        work(env, "tidings", &stop, coordinator.clone().spread_tidings());
         let store = ClusterStore::new(coordinator, wrapping);
         let observer = Observer::new(Seen {
             env: env.clone(),
@@ -204,14 +208,14 @@ impl Node {
     }
 }
 
-/// Collects what is dead until the node stops.
-fn collect(env: &Env, coordinator: &Arc<Coordinator>, stop: CancellationToken) {
-    let collector = Collector::new(coordinator.clone());
+/// Works in the background until the node stops.
+fn work(env: &Env, name: &'static str, stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
     let task = async move {
         // Nothing is lost wherever it ends.
-        let _ = stop.run_until_cancelled(collector.run()).await;
+        let _ = stop.run_until_cancelled(work).await;
     };
-    env.spawner.spawn("collector", Box::pin(task));
+    env.spawner.spawn(name, Box::pin(task));
 }
 
 fn not_in_order(error: &RowsError) {

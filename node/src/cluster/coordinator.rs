@@ -363,7 +363,7 @@ impl Coordinator {
         tries.begun = self.env.clock.monotonic();
     }
 
-    fn observed(&self, reply: Reply<Row>) -> Reply<Row> {
+    pub(super) fn observed(&self, reply: Reply<Row>) -> Reply<Row> {
         let seen = match &reply {
             Reply::Nack { seen } => Some(*seen),
             Reply::Row {
@@ -383,7 +383,7 @@ impl Coordinator {
     }
 
     /// Ends when replicas had time for two round trips to the farthest of them, or for what the limits say.
-    fn patience(&self, place: &Place) -> Boxed<'static, ()> {
+    pub(super) fn patience(&self, place: &Place) -> Boxed<'static, ()> {
         let members = place.sets.members();
         let farthest = members.iter().filter_map(|node| self.round_trip_to(*node)).max();
         let least = Duration::from_millis(self.limits.patience_ms);

@@ -123,6 +123,30 @@ impl Keeper {
         Ok(if has { Data::Verified } else { Data::Absent })
     }
 
+    /// Is this very reference here?
+    pub(crate) fn refers(&self, partition: Partition, reference: &BlockReference) -> Result<bool, CellsError> {
+        self.shelves.references.has(partition, reference)
+    }
+
+    /// Drops all references of a partition that this node has left for good; their data follow after the grace.
+    pub(crate) async fn leave(&self, partition: Partition) -> Result<(), KeeperError> {
+        const STEP_REFERENCES: usize = 256;
+        loop {
+            let (references, _, _) = self.shelves.references.after(partition, None, STEP_REFERENCES)?;
+            if references.is_empty() {
+                return Ok(());
+            }
+            let (shelves, now_us) = (self.shelves.clone(), self.env.clock.wall_us());
+            self.to_the_end("leave a partition", async move {
+                for reference in &references {
+                    shelves.leave(partition, reference, now_us).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+    }
+
     /// Drops a reference of which it is proved that nothing needs it.
     pub(crate) async fn drop_reference(
         &self,
@@ -228,6 +252,15 @@ impl Shelves {
         };
         self.references.remove(partition, reference, mark)?;
         Ok(dropped)
+    }
+
+    async fn leave(&self, partition: Partition, reference: &BlockReference, since_us: u64) -> Result<(), KeeperError> {
+        self.rows.ready().await.map_err(CellsError::from)?;
+        let _lock = self.locks.take(&reference.block.0).await;
+        let others = self.references.has_others(partition, reference)?;
+        let mark = (!others).then_some(Mark { since_us });
+        self.references.remove(partition, reference, mark)?;
+        Ok(())
     }
 
     /// That nobody refers to the data must be durable before they go: a reference whose removal a crash takes back

@@ -29,6 +29,10 @@ pub struct Limits {
     pub greet_interval_ms: u64,
     /// Nodes tell each other this often which layouts they know, and at once when they learn something.
     pub tidings_interval_ms: u64,
+    /// Partitions that are synced at a time.
+    pub sync_parallelism: usize,
+    /// A sync that did not come to its end is begun anew after this long.
+    pub sync_pause_ms: u64,
     /// A stamp may be ahead of a replica's clock by this much. Clocks that differ by more cannot coordinate.
     pub clock_skew_max_ms: u64,
     /// Objects up to this size travel inside their row.
@@ -86,6 +90,8 @@ impl Default for Limits {
             block_deadline_ms: 10_000,
             greet_interval_ms: 1_000,
             tidings_interval_ms: 1_000,
+            sync_parallelism: 8,
+            sync_pause_ms: 500,
             clock_skew_max_ms: 10_000,
             inline_max_bytes: 64 << 10,
             block_bytes: 1 << 20,

@@ -56,6 +56,11 @@ impl References {
         Ok(self.rows.apply(batch)?)
     }
 
+    /// Is this very reference here?
+    pub(crate) fn has(&self, partition: Partition, reference: &BlockReference) -> Result<bool, CellsError> {
+        Ok(self.rows.get(&reference_key(partition, reference))?.value.is_some())
+    }
+
     /// Has the block another reference than this one?
     pub(crate) fn has_others(&self, partition: Partition, reference: &BlockReference) -> Result<bool, CellsError> {
         let own = reference_key(partition, reference);

@@ -12,7 +12,7 @@ use trellis_spec::gate::{Gate, GateState};
 use trellis_spec::layout::{Admitted, Partition, Pulled, Refusal, View};
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, scanned_rows, serve_row};
-use trellis_spec::register::{Cell, Fetch, Request};
+use trellis_spec::register::{Accepted, Cell, Copied, Fetch, Request};
 use trellis_spec::row::{BlockName, BlockReference, Row, RowKey, VersionId};
 use trellis_spec::stamp::Stamp;
 
@@ -325,6 +325,31 @@ impl Replica {
         }))
     }
 
+    /// Takes a settled row in, for a sync of this node under this view.
+    pub(super) async fn copy(
+        &self,
+        partition: Partition,
+        view: View,
+        key: &[u8],
+        held: &Accepted<Row>,
+    ) -> Result<RowCopied, Refused> {
+        self.cells.ready().await?;
+        let at = Door { partition, view };
+        let _partition = self.lock(partition);
+        let shelf = Shelf::of(&self.enter(at)?);
+        let cell = self.cells.load(shelf, key, Fetch::Head)?.value;
+        match cell.copy::<Sound>(held) {
+            Copied::Held => Ok(RowCopied::Held),
+            Copied::Promised(above) => Ok(RowCopied::Promised(above)),
+            Copied::Taken(_) if !held.content.is_whole() => Ok(RowCopied::NeedsBody),
+            Copied::Taken(changed) => {
+                self.cells.replace(shelf, key, &cell, changed, Room::Upkeep)?;
+                self.greatest_us.fetch_max(held.ballot.time, Ordering::Relaxed);
+                Ok(RowCopied::Taken)
+            }
+        }
+    }
+
     /// Hands references to a new owner. What is kept after this, under an older view, is not acknowledged.
     async fn pull_references(
         &self,
@@ -422,6 +447,19 @@ impl Replica {
     }
 }
 
+/// What became of a row that was to be taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowCopied {
+    /// This node holds it, or something newer.
+    Held,
+    /// It does now.
+    Taken,
+    /// It would, if it came with its body.
+    NeedsBody,
+    /// A promise above this stamp keeps it out.
+    Promised(Stamp),
+}
+
 /// What a request has to show at the door.
 #[derive(Debug, Clone, Copy)]
 struct Door {
@@ -440,7 +478,7 @@ impl Door {
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+pub(super) enum Refused {
     #[error("the views differ: {0:?}")]
     AtTheDoor(Refusal),
     #[error(transparent)]

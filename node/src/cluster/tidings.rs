@@ -252,6 +252,8 @@ impl Calls {
         if node == self.me {
             return self.replica.tell(question.clone()).await.ok();
         }
+        // What is told must not be taken back by a crash.
+        self.layouts().durable().await.ok()?;
         let mut head = BytesMut::from(&[TIDINGS][..]);
         head.put(encode(question));
         let message = Message {

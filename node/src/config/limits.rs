@@ -66,6 +66,8 @@ fn ranges(config: &Config) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
         ("limits.block_deadline_ms", limits.block_deadline_ms, 100..=600_000),
         ("limits.greet_interval_ms", limits.greet_interval_ms, 100..=60_000),
         ("limits.tidings_interval_ms", limits.tidings_interval_ms, 100..=60_000),
+        ("limits.sync_parallelism", limits.sync_parallelism as u64, 1..=256),
+        ("limits.sync_pause_ms", limits.sync_pause_ms, 10..=600_000),
         ("limits.clock_skew_max_ms", limits.clock_skew_max_ms, 100..=DAY_MS),
         (
             "limits.blocks_in_flight_bytes",

@@ -1,0 +1,162 @@
+//! Drives [`trellis_spec::block::Pulling`] for one partition of blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use trellis_spec::block::{Data, Pulled, Pulling};
+use trellis_spec::flaw::Sound;
+use trellis_spec::layout::Announcement;
+use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::quorum::NodeId;
+use trellis_spec::row::{BlockName, BlockReference, VersionId};
+
+use super::{Interrupted, Sync};
+use crate::cluster::keeper::Keeper;
+use crate::cluster::replica::Payload;
+use crate::link::Lane;
+use crate::storage::Block;
+
+/// References of one page.
+const PAGE_REFERENCES: u32 = 500;
+/// Blocks fetched at a time, for each partition that is synced.
+const BLOCKS_AT_A_TIME: usize = 4;
+
+/// A reference that some source told of, and who has its data.
+struct Wanted {
+    reference: BlockReference,
+    holders: Vec<NodeId>,
+}
+
+impl Sync<'_> {
+    /// From the references to the announcement.
+    pub(super) async fn blocks(&self) -> Result<Announcement, Interrupted> {
+        let (pulling, wanted) = self.pull_references().await?;
+        let mut missing = BTreeSet::new();
+        let mut fetches = futures_util::stream::iter(wanted.into_values())
+            .map(|wanted| self.adopt(wanted))
+            .buffer_unordered(BLOCKS_AT_A_TIME);
+        while let Some(adopted) = fetches.next().await {
+            missing.extend(adopted?);
+            self.check_view()?;
+        }
+        let data = |reference: &BlockReference| {
+            if missing.contains(&reference.block) {
+                Data::Absent
+            } else {
+                Data::Verified
+            }
+        };
+        if !pulling.is_synced(data) {
+            return Err(Interrupted::BlockMissing);
+        }
+        self.check_view()?;
+        Ok(Announcement {
+            node: self.coordinator.me(),
+            partition: self.place.partition,
+            version: self.place.view.hi,
+        })
+    }
+
+    /// The references of a majority of every older active set, all under one view.
+    async fn pull_references(&self) -> Result<(Pulling<Sound>, BTreeMap<(BlockName, VersionId), Wanted>), Interrupted> {
+        let mut pulling: Pulling<Sound> = Pulling::new(self.sources.pulled_sets().clone());
+        let mut wanted: BTreeMap<(BlockName, VersionId), Wanted> = BTreeMap::new();
+        let pulls = self.sources.pulled().into_iter();
+        let mut pulls: FuturesUnordered<_> = pulls.map(|node| self.pull_all_of(node)).collect();
+        while !pulling.is_complete() {
+            let (node, pulled) = pulls.next().await.ok_or(Interrupted::Unreached)?;
+            let Some(pulled) = pulled else {
+                self.check_view()?;
+                continue;
+            };
+            for Pulled { reference, data } in &pulled {
+                let known = wanted
+                    .entry((reference.block, reference.version))
+                    .or_insert_with(|| Wanted {
+                        reference: reference.clone(),
+                        holders: Vec::new(),
+                    });
+                if *data == Data::Verified {
+                    known.holders.push(node);
+                }
+            }
+            pulling.on_pulled(node, pulled);
+        }
+        Ok((pulling, wanted))
+    }
+
+    /// All references of one source; nothing if it does not answer.
+    async fn pull_all_of(&self, node: NodeId) -> (NodeId, Option<Vec<Pulled>>) {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let call = Call::PullReferences {
+                after,
+                limit: PAGE_REFERENCES,
+            };
+            match self.ask(node, call).await {
+                Some((Answer::References { found, next }, _)) => {
+                    all.extend(found);
+                    match next {
+                        Some(next) => after = Some(next),
+                        None => return (node, Some(all)),
+                    }
+                }
+                Some(_) | None => return (node, None),
+            }
+        }
+    }
+
+    /// Takes a reference in, with its data where they are not here yet. Says what is missing.
+    async fn adopt(&self, wanted: Wanted) -> Result<Option<BlockName>, Interrupted> {
+        let Wanted { reference, holders } = wanted;
+        let (keeper, partition, name) = (self.keeper(), self.place.partition, reference.block);
+        let is_here = keeper
+            .data(name)
+            .await
+            .map_err(crate::cluster::keeper::KeeperError::from)?
+            == Data::Verified;
+        if is_here && keeper.refers(partition, &reference)? {
+            return Ok(None);
+        }
+        if is_here || holders.is_empty() {
+            return match keeper.keep(partition, reference, None).await? {
+                Answer::NeedData if !holders.is_empty() => Ok(Some(name)),
+                _ => Ok(None),
+            };
+        }
+        for holder in self.coordinator.nearest_first(holders) {
+            let Some((Answer::Block, data)) = self.ask(holder, Call::FetchBlock(name)).await else {
+                continue;
+            };
+            let bytes = data.len();
+            let kept = keeper
+                .keep(partition, reference.clone(), Some(Block::received(name, data)))
+                .await;
+            match kept {
+                Ok(Answer::Stored) => {
+                    self.moves.block(bytes);
+                    return Ok(None);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, ?holder, "a block of a peer cannot be kept"),
+            }
+        }
+        Ok(Some(name))
+    }
+
+    async fn ask(&self, node: NodeId, call: Call) -> Option<(Answer, Bytes)> {
+        let envelope = Envelope {
+            partition: self.place.partition,
+            view: self.place.view,
+            call,
+        };
+        let called = self.coordinator.call(node, Lane::Bulk, envelope, Payload::Nothing);
+        self.coordinator.env.timeout(self.step_limit(), called).await.ok()
+    }
+
+    fn keeper(&self) -> Keeper {
+        self.coordinator.replica.keeper().clone()
+    }
+}

@@ -1,0 +1,217 @@
+//! What a node does when layouts follow each other: it syncs the partitions that are new to it, and in the end forgets
+//! those that it left.
+//!
+//! There is nothing to remember but what [`Layouts`](super::layouts::Layouts) has on disk: a partition is due as long as
+//! this node is not synced for the newest layout that names it. A sync that does not come to its end, for the view rose or
+//! because too few nodes answer, begins anew, and finds what it copied before.
+
+mod blocks;
+mod leave;
+mod rows;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use trellis_spec::flaw::Sound;
+use trellis_spec::layout::{Announcement, LayoutVersion, Partition, Sources, Standing};
+
+use super::cells::CellsError;
+use super::coordinator::{Coordinator, Place, Spread};
+use super::keeper::KeeperError;
+use super::layouts::{Known, LayoutsError};
+use super::replica::Refused;
+
+/// What this node did for transitions since it started.
+#[derive(Debug, Default)]
+pub struct Moves {
+    rows: AtomicU64,
+    blocks: AtomicU64,
+    block_bytes: AtomicU64,
+}
+
+/// A moment of [`Moves`].
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Moved {
+    /// Rows copied from others.
+    pub rows: u64,
+    /// Blocks copied from others.
+    pub blocks: u64,
+    /// Bytes of those blocks.
+    pub block_bytes: u64,
+}
+
+impl Moves {
+    /// What it is now.
+    pub fn now(&self) -> Moved {
+        Moved {
+            rows: self.rows.load(Ordering::Relaxed),
+            blocks: self.blocks.load(Ordering::Relaxed),
+            block_bytes: self.block_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn row(&self) {
+        self.rows.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn block(&self, bytes: usize) {
+        self.blocks.fetch_add(1, Ordering::Relaxed);
+        self.block_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// Why a sync did not come to its end. It begins anew.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error("the view rose")]
+    ViewRose,
+    #[error("too few nodes answer")]
+    Unreached,
+    #[error("a block is missing at all who said that they have it")]
+    BlockMissing,
+    #[error("a row belongs to a bucket that is being deleted")]
+    Gated,
+    #[error(transparent)]
+    Cells(#[from] CellsError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Layouts(#[from] LayoutsError),
+}
+
+/// See the module.
+pub struct Movers {
+    coordinator: Arc<Coordinator>,
+    moves: Arc<Moves>,
+}
+
+/// One partition that this node syncs, under one view.
+struct Sync<'a> {
+    coordinator: &'a Coordinator,
+    moves: &'a Moves,
+    sources: Sources,
+    place: Place,
+}
+
+impl Movers {
+    /// Those of the coordinator's node.
+    pub fn new(coordinator: Arc<Coordinator>) -> Self {
+        Movers {
+            coordinator,
+            moves: Arc::default(),
+        }
+    }
+
+    /// What they did.
+    pub fn moves(&self) -> Arc<Moves> {
+        self.moves.clone()
+    }
+
+    /// Works for ever: at every change of what is known of layouts, and again after a pause where something is left.
+    pub async fn run(self) {
+        let mut changes = self.coordinator.layouts().changes();
+        let pause = Duration::from_millis(self.coordinator.limits.sync_pause_ms);
+        loop {
+            changes.mark_unchanged();
+            let left = self.work().await;
+            let changed = changes.changed();
+            if left == 0 {
+                // The sender lives as long as this node.
+                let _ = changed.await;
+            } else {
+                let _ = self.coordinator.env.timeout(pause, changed).await;
+            }
+        }
+    }
+
+    /// Syncs what is due, and leaves what may be left; says how many partitions are still due.
+    pub async fn work(&self) -> usize {
+        if let Err(error) = self.coordinator.layouts().retire() {
+            tracing::error!(%error, "layouts cannot be retired");
+        }
+        let due = due(&self.coordinator.layouts().now());
+        let syncs = futures_util::stream::iter(due.clone()).map(|partition| self.sync(partition));
+        let synced = syncs.buffer_unordered(self.coordinator.limits.sync_parallelism);
+        let synced: usize = synced.filter(|synced| std::future::ready(*synced)).count().await;
+        if let Err(error) = self.leave().await {
+            tracing::warn!(%error, "what this node left is not cleared yet");
+        }
+        due.len() - synced
+    }
+
+    /// Syncs one partition; says whether it is done.
+    async fn sync(&self, partition: Partition) -> bool {
+        let done = match self.try_sync(partition).await {
+            Ok(announcement) => self.announce(announcement),
+            Err(interrupted) => Err(interrupted),
+        };
+        match done {
+            Ok(()) => true,
+            Err(interrupted) => {
+                tracing::debug!(?partition, %interrupted, "a sync begins anew");
+                false
+            }
+        }
+    }
+
+    async fn try_sync(&self, partition: Partition) -> Result<Announcement, Interrupted> {
+        let known = self.coordinator.layouts().now();
+        let sources = Sources::of::<Sound>(&known.peer.knowledge, known.peer.me, partition, Standing::Whole);
+        let place = self.coordinator.place_of(partition, Spread::Majorities);
+        if place.view != sources.view() {
+            return Err(Interrupted::ViewRose);
+        }
+        let is_of_blocks = known
+            .peer
+            .knowledge
+            .newest()
+            .is_some_and(|newest| newest.block_partitions().any(|of_blocks| of_blocks == partition));
+        let sync = Sync {
+            coordinator: &self.coordinator,
+            moves: &self.moves,
+            sources,
+            place,
+        };
+        if is_of_blocks {
+            sync.blocks().await
+        } else {
+            sync.rows().await
+        }
+    }
+
+    fn announce(&self, announcement: Announcement) -> Result<(), Interrupted> {
+        self.coordinator.layouts().announce(&[announcement])?;
+        Ok(self.coordinator.layouts().retire()?)
+    }
+}
+
+impl Sync<'_> {
+    /// Has this node's view risen since the sync began?
+    fn check_view(&self) -> Result<(), Interrupted> {
+        match self.coordinator.moved(&self.place) {
+            Some(_) => Err(Interrupted::ViewRose),
+            None => Ok(()),
+        }
+    }
+
+    fn step_limit(&self) -> Duration {
+        Duration::from_millis(self.coordinator.limits.block_deadline_ms)
+    }
+}
+
+/// The partitions that this node has to sync for the newest layout.
+fn due(known: &Known) -> Vec<Partition> {
+    let (me, Some(newest)) = (known.peer.me, known.peer.knowledge.newest()) else {
+        return Vec::new();
+    };
+    if newest.version == LayoutVersion(1) {
+        return Vec::new();
+    }
+    let mine = newest.partitions().filter(|partition| newest.holds(me, *partition));
+    mine.filter(|partition| known.synced(*partition, me) < newest.version)
+        .collect()
+}

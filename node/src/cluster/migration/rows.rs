@@ -1,0 +1,227 @@
+//! Drives [`trellis_spec::layout::Sync`] for one partition of rows.
+//!
+//! Sources send heads. A row that this node already holds costs no more than that; the body of one that it lacks is
+//! fetched when it is copied.
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use trellis_spec::flaw::Sound;
+use trellis_spec::layout::{Announcement, GatedRow, Sync as Protocol, SyncStep};
+use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::quorum::NodeId;
+use trellis_spec::register::{Accepted, Ask, Audience, Content, Fetch, Reply, Request};
+use trellis_spec::row::{Address, BucketId, BucketState, Row, RowKey, gate_of};
+use trellis_spec::stamp::Stamp;
+
+use super::{Interrupted, Sync};
+use crate::cluster::coordinator::{Contention, Target};
+use crate::cluster::replica::{Payload, RowCopied};
+use crate::cluster::tries::Tries;
+use crate::env::Boxed;
+use crate::link::Lane;
+
+type Step = SyncStep<RowKey, Row>;
+type Heard = (u32, NodeId, Answer);
+
+/// Bodies fetched at a time.
+const BODIES_AT_A_TIME: usize = 8;
+
+impl Sync<'_> {
+    /// From the first page to the announcement.
+    pub(super) async fn rows(&self) -> Result<Announcement, Interrupted> {
+        let mut protocol: Protocol<RowKey, Row, Sound> = Protocol::new(self.sources.clone());
+        let mut calls: FuturesUnordered<Boxed<'static, Heard>> = FuturesUnordered::new();
+        let mut tries = Tries::new(self.coordinator.env.clock.monotonic());
+        let mut stamp = Stamp::ZERO;
+        let mut step = protocol.start();
+        loop {
+            self.check_view()?;
+            step = match step {
+                SyncStep::Done(synced) => return Ok(synced.announcement()),
+                SyncStep::Pull { round, from } => {
+                    calls = self.pull_from_all(round, from.as_ref());
+                    SyncStep::Wait
+                }
+                SyncStep::Ask(key, ask) => {
+                    calls.extend(self.settle_at_all(&key, &ask));
+                    SyncStep::Wait
+                }
+                SyncStep::Copy(rows) => protocol.on_copied(self.copy_all(rows).await?),
+                SyncStep::Again { above } => {
+                    if stamp != Stamp::ZERO {
+                        self.coordinator.pause(&mut tries, Contention::Expected).await;
+                    }
+                    stamp = self.coordinator.stamp(above.max(stamp));
+                    protocol.again(stamp)
+                }
+                SyncStep::Gated(key) => match self.fate(&key).await {
+                    GatedRow::BucketGone => protocol.on_gated(GatedRow::BucketGone),
+                    // Until then there is other work to do.
+                    GatedRow::BucketThere => return Err(Interrupted::Gated),
+                },
+                SyncStep::Wait => self.hear(&mut protocol, &mut calls).await?,
+            };
+        }
+    }
+
+    /// Listens until there is something to do.
+    async fn hear(
+        &self,
+        protocol: &mut Protocol<RowKey, Row, Sound>,
+        calls: &mut FuturesUnordered<Boxed<'static, Heard>>,
+    ) -> Result<Step, Interrupted> {
+        let mut deadline = self.coordinator.env.clock.sleep(self.step_limit());
+        let mut patience = self.coordinator.patience(&self.place);
+        loop {
+            let step = tokio::select! {
+                biased;
+                Some((round, node, answer)) = calls.next() => self.on_answer(protocol, round, node, answer),
+                () = &mut patience => {
+                    patience = self.coordinator.patience(&self.place);
+                    protocol.on_patience()
+                }
+                () = &mut deadline => return Err(Interrupted::Unreached),
+            };
+            self.check_view()?;
+            if step != SyncStep::Wait {
+                return Ok(step);
+            }
+        }
+    }
+
+    fn on_answer(&self, protocol: &mut Protocol<RowKey, Row, Sound>, round: u32, node: NodeId, answer: Answer) -> Step {
+        match answer {
+            Answer::Pulled(pulled) => protocol.on_pulled(round, node, pulled),
+            Answer::Row { reply, .. } => protocol.on_reply(round, node, self.coordinator.observed(reply)),
+            Answer::Refused(_) | Answer::Scanned(_) | Answer::Stored | Answer::NeedData => SyncStep::Wait,
+            Answer::Block | Answer::NoBlock | Answer::References { .. } => SyncStep::Wait,
+            Answer::Full | Answer::Failed => SyncStep::Wait,
+        }
+    }
+
+    fn pull_from_all(&self, round: u32, from: Option<&RowKey>) -> FuturesUnordered<Boxed<'static, Heard>> {
+        let limit = u32::try_from(self.coordinator.limits.scan_max_rows).unwrap_or(u32::MAX);
+        let pull = |node: NodeId| {
+            let from = from.cloned();
+            self.call(round, node, Lane::Bulk, Call::Pull { from, limit })
+        };
+        self.sources.pulled().into_iter().map(pull).collect()
+    }
+
+    fn settle_at_all(&self, key: &RowKey, ask: &Ask<Row>) -> Vec<Boxed<'static, Heard>> {
+        let nodes = match ask.audience {
+            Audience::All => self.sources.settled(),
+            Audience::One(node) => vec![node],
+        };
+        let settle = |node: NodeId| {
+            let call = Call::Row {
+                key: key.clone(),
+                gate: gate_of(key),
+                request: ask.request.clone(),
+            };
+            self.call(ask.round, node, Lane::Control, call)
+        };
+        nodes.into_iter().map(settle).collect()
+    }
+
+    fn call(&self, round: u32, node: NodeId, lane: Lane, call: Call) -> Boxed<'static, Heard> {
+        let envelope = Envelope {
+            partition: self.place.partition,
+            view: self.place.view,
+            call,
+        };
+        let answered = self.coordinator.call(node, lane, envelope, Payload::Nothing);
+        Box::pin(async move { (round, node, answered.await.0) })
+    }
+
+    /// Takes settled rows into the own ones; those that a promise keeps out are to be settled above it.
+    async fn copy_all(&self, rows: Vec<(RowKey, Accepted<Row>)>) -> Result<Vec<(RowKey, Stamp)>, Interrupted> {
+        let copies = rows.into_iter().map(|(key, held)| self.copy(key, held));
+        let mut copied = futures_util::stream::iter(copies).buffer_unordered(BODIES_AT_A_TIME);
+        let mut blocked = Vec::new();
+        while let Some(kept_out) = copied.next().await {
+            blocked.extend(kept_out?);
+        }
+        Ok(blocked)
+    }
+
+    async fn copy(&self, key: RowKey, held: Accepted<Row>) -> Result<Option<(RowKey, Stamp)>, Interrupted> {
+        match self.take(&key, &held).await? {
+            RowCopied::Held => Ok(None),
+            RowCopied::Taken => {
+                self.moves.row();
+                Ok(None)
+            }
+            RowCopied::Promised(above) => Ok(Some((key, above))),
+            RowCopied::NeedsBody => match self.whole(&key, &held).await {
+                Some(whole) => match self.take(&key, &whole).await? {
+                    RowCopied::Held | RowCopied::NeedsBody => Ok(None),
+                    RowCopied::Taken => {
+                        self.moves.row();
+                        Ok(None)
+                    }
+                    RowCopied::Promised(above) => Ok(Some((key, above))),
+                },
+                // It was replaced meanwhile: what is there now is settled like any row in flight.
+                None => Ok(Some((key, held.ballot))),
+            },
+        }
+    }
+
+    async fn take(&self, key: &RowKey, held: &Accepted<Row>) -> Result<RowCopied, Interrupted> {
+        let copied = self
+            .coordinator
+            .replica
+            .copy(self.place.partition, self.place.view, key, held);
+        Ok(copied.await?)
+    }
+
+    /// The same value with its body, from whoever still has it.
+    async fn whole(&self, key: &RowKey, held: &Accepted<Row>) -> Option<Accepted<Row>> {
+        for node in self.coordinator.nearest_first(self.sources.pulled()) {
+            if node == self.coordinator.me() {
+                continue;
+            }
+            let call = Call::Row {
+                key: key.clone(),
+                gate: None,
+                request: Request::Read(Fetch::Full),
+            };
+            let called = self.call(0, node, Lane::Bulk, call);
+            let Ok((_, _, Answer::Row { reply, .. })) = self.coordinator.env.timeout(self.step_limit(), called).await
+            else {
+                continue;
+            };
+            if let Reply::Row {
+                accepted: Some(found), ..
+            } = reply
+                && found.ballot == held.ballot
+                && found.op == held.op
+                && found.content.is_whole()
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// What became of the bucket of a row that its gate keeps from being settled.
+    async fn fate(&self, key: &RowKey) -> GatedRow {
+        let id = key.get(1..17).and_then(|id| id.try_into().ok());
+        let Some(id) = id else {
+            return GatedRow::BucketThere;
+        };
+        let target = Target {
+            address: Address::bucket(BucketId(id)),
+            gate: None,
+        };
+        let Ok(found) = self.coordinator.read(&target, Fetch::Head).await else {
+            return GatedRow::BucketThere;
+        };
+        match found.accepted.map(|accepted| accepted.content) {
+            Some(Content::Tombstone) => GatedRow::BucketGone,
+            Some(Content::Value(Row::Bucket(bucket))) if bucket.state == BucketState::Deleted => GatedRow::BucketGone,
+            Some(Content::Value(_)) | None => GatedRow::BucketThere,
+        }
+    }
+}
