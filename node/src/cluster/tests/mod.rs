@@ -1,5 +1,7 @@
-//! What becomes of objects when disks rot, fill up or are older copies, and when clocks are wrong: three nodes in memory,
-//! under a seed.
+//! Nodes in memory, under a seed. Here: what becomes of objects when disks rot, fill up or are older copies, and when
+//! clocks are wrong.
+
+mod transitions;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use trellis_s3api::store::{ObjectReader, ObjectStore, Origin, PutObject};
 use trellis_spec::layout::{Knowledge, Layout, Member, initial};
 use trellis_spec::peer::Peer;
 
-use super::{Coordinator, Life, Limits, Memory, Replica, ReplicaService, Standing};
+use super::{Coordinator, Life, Limits, Memory, Movers, Replica, ReplicaService, Standing};
 use crate::env::simulated::{SimulatedNode, Simulation};
 use crate::link::simulated::{Faults, SimulatedNetwork};
 use crate::link::{Network, PeerId};
@@ -29,6 +31,7 @@ const INLINE_MAX_BYTES: usize = 64 << 10;
 struct World {
     network: SimulatedNetwork,
     layout: Layout,
+    members: Vec<Member>,
 }
 
 /// What outlives a node.
@@ -46,12 +49,13 @@ struct Site {
     member: Member,
     left: Left,
     store: ClusterStore,
+    coordinator: Arc<Coordinator>,
     standing: Arc<Standing>,
     _network: Arc<dyn Network>,
 }
 
-/// Three of them, with a bucket.
-struct Three {
+/// Some of them, with a bucket.
+struct Sites {
     world: World,
     sites: Vec<Site>,
     bucket: BucketInfo,
@@ -69,7 +73,11 @@ fn member(number: u8) -> Member {
 }
 
 fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site {
-    let World { network, layout } = world;
+    let World {
+        network,
+        layout,
+        members,
+    } = world;
     let env = node.env();
     let flush = Flush::After {
         least: Duration::from_micros(100),
@@ -85,7 +93,7 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
         inline_max_bytes: INLINE_MAX_BYTES,
         ..Limits::default()
     };
-    let others = layout.members.iter().filter(|other| other.key != member.key);
+    let others = members.iter().filter(|other| other.key != member.key);
     let life = Life {
         opened_at: opened.commit_counter,
         peers: others.map(|other| PeerId(other.key)).collect(),
@@ -99,13 +107,18 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
     let network = network.attach(&node, PeerId(member.key), service);
     let commits = move || rows.durable_so_far().0;
     standing.greet(&network, Arc::new(commits), Duration::from_secs(1));
-    let coordinator = Coordinator::new(env, limits, replica, network.clone());
-    let store = ClusterStore::new(Arc::new(coordinator), SecretWrapping::new(&[7; 32]));
+    let coordinator = Arc::new(Coordinator::new(env.clone(), limits, replica, network.clone()));
+    let movers = Movers::new(coordinator.clone());
+    env.spawner.spawn("movers", Box::pin(movers.run()));
+    env.spawner
+        .spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
+    let store = ClusterStore::new(coordinator.clone(), SecretWrapping::new(&[7; 32]));
     Site {
         node,
         member: member.clone(),
         left,
         store,
+        coordinator,
         standing,
         _network: network,
     }
@@ -122,18 +135,24 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::parse(name).unwrap()
 }
 
-impl Three {
-    async fn start(simulation: &Simulation) -> Self {
-        let members: Vec<Member> = (1..=3).map(member).collect();
+impl Sites {
+    async fn three(simulation: &Simulation) -> Self {
+        Self::start(simulation, 3, 3).await
+    }
+
+    /// So many nodes, of which the first `owners` make the first layout.
+    async fn start(simulation: &Simulation, nodes: u8, owners: usize) -> Self {
+        let members: Vec<Member> = (1..=nodes).map(member).collect();
         let world = World {
             network: SimulatedNetwork::new(simulation, Faults::none()),
-            layout: initial(members.clone(), 3, 16).unwrap(),
+            layout: initial(members[..owners].to_vec(), owners as u8, 16).unwrap(),
+            members: members.clone(),
         };
         let fresh = |member: &Member| site(&world, simulation.node("site"), member, Left::default());
         let sites: Vec<Site> = members.iter().map(fresh).collect();
         let name = BucketName::parse("bucket").unwrap();
         let bucket = sites[0].store.create_bucket(&origin(), &name).await.unwrap();
-        Three { world, sites, bucket }
+        Sites { world, sites, bucket }
     }
 
     /// Crashes a node and starts it on these rows.
@@ -182,7 +201,7 @@ impl Three {
 #[test]
 fn a_rotten_block_is_served_by_others_and_healed_by_the_next_who_stores_it() {
     Simulation::run(1, |simulation| async move {
-        let three = Three::start(&simulation).await;
+        let three = Sites::three(&simulation).await;
         let body = Bytes::from(vec![7; INLINE_MAX_BYTES + 1]);
         let name = BlockName::of(&body);
         three.put(0, "object", &body).await.unwrap();
@@ -206,7 +225,7 @@ fn a_rotten_block_is_served_by_others_and_healed_by_the_next_who_stores_it() {
 #[test]
 fn full_disks_refuse_new_data_and_can_be_read_and_emptied() {
     Simulation::run(2, |simulation| async move {
-        let three = Three::start(&simulation).await;
+        let three = Sites::three(&simulation).await;
         let set_full = |sites: &[Site], full: bool| {
             for site in sites {
                 site.left.rows.set_full(full);
@@ -264,7 +283,7 @@ const A_WHILE: Duration = Duration::from_secs(5);
 #[test]
 fn a_node_on_an_older_copy_of_its_disk_serves_nobody() {
     Simulation::run(3, |simulation| async move {
-        let mut three = Three::start(&simulation).await;
+        let mut three = Sites::three(&simulation).await;
         let (old, new) = (Bytes::from_static(b"old"), Bytes::from_static(b"new"));
         three.put(0, "object", &old).await.unwrap();
         simulation.sleep(A_WHILE).await;
@@ -303,7 +322,7 @@ fn a_node_with_a_wrong_clock_coordinates_no_writes_until_it_is_set() {
     const MINUTE_US: i64 = 60_000_000;
     for by_us in [MINUTE_US, -MINUTE_US] {
         Simulation::run(4, |simulation| async move {
-            let three = Three::start(&simulation).await;
+            let three = Sites::three(&simulation).await;
             let body = Bytes::from_static(b"body");
             let wrong = Err(StoreError::Unavailable("the clock of this node is wrong".to_owned()));
             three.put(0, "before", &body).await.unwrap();
@@ -329,9 +348,9 @@ fn a_node_with_a_wrong_clock_coordinates_no_writes_until_it_is_set() {
 fn one_row_from_the_future_does_not_carry_a_node_there() {
     const HOUR_US: i64 = 3_600_000_000;
     Simulation::run(5, |simulation| async move {
-        let mut three = Three::start(&simulation).await;
+        let mut three = Sites::three(&simulation).await;
         let body = Bytes::from_static(b"body");
-        let jump = |three: &Three, by_us| three.sites.iter().for_each(|site| site.node.jump_clock(by_us));
+        let jump = |three: &Sites, by_us| three.sites.iter().for_each(|site| site.node.jump_clock(by_us));
         jump(&three, HOUR_US);
         three.put(1, "object", &body).await.unwrap();
         jump(&three, -HOUR_US);
