@@ -144,9 +144,14 @@ impl Node {
         let coordinator = Arc::new(coordinator);
         let stop = CancellationToken::new();
         work(env, "collector", &stop, Collector::new(coordinator.clone()).run());
-        work(env, "movers", &stop, Movers::new(coordinator.clone()).run());
         work(env, "tidings", &stop, coordinator.clone().spread_tidings());
-        let store = ClusterStore::new(coordinator, wrapping);
+        let store = ClusterStore::new(coordinator.clone(), wrapping);
+        work(
+            env,
+            "movers",
+            &stop,
+            Movers::new(coordinator, Arc::new(store.clone())).run(),
+        );
         let observer = Observer::new(Seen {
             env: env.clone(),
             store: store.clone(),

@@ -33,7 +33,7 @@ pub use elect::{ElectError, Elected};
 pub use layouts::{Known, Layouts, LayoutsError};
 pub use limits::{LimitError, Limits};
 pub use listing::{Listed, Span};
-pub use migration::{Moved, Movers, Moves};
+pub use migration::{Gatekeeper, Moved, Movers, Moves};
 pub use operations::{ClusterError, Found, Swapped};
 pub use replica::{Replica, ReplicaService};
 pub use standing::{Life, Memory, Standing};

@@ -6,6 +6,7 @@ use trellis_s3api::error::StoreError;
 use trellis_s3api::object::Timestamp;
 use trellis_s3api::store::Origin;
 use trellis_spec::gate::Gate;
+use trellis_spec::layout::GatedRow;
 use trellis_spec::listing::Counted;
 use trellis_spec::register::{Accepted, Content, Fetch, OpId};
 use trellis_spec::row::{self, Address, BucketId, BucketState, Guard, Placement, Row, RowKey, Swap, successor};
@@ -15,7 +16,8 @@ use super::cache::Remembered;
 use super::commit::{BehindGate, SHARDS, bucket_id};
 use super::ids::digest;
 use super::{ClusterStore, read_failed, write_failed};
-use crate::cluster::{ClusterError, Span, Swapped, Target};
+use crate::cluster::{ClusterError, Gatekeeper, Span, Swapped, Target};
+use crate::env::Boxed;
 
 /// A bucket's row and how it got there.
 pub(super) struct StoredBucket {
@@ -247,7 +249,11 @@ impl ClusterStore {
     /// Opens the gate of a bucket that is in use, undoing a deletion that was abandoned; nothing while one is at work.
     pub(super) async fn reopen(&self, bucket: &BucketInfo) -> Result<Option<BehindGate>, StoreError> {
         self.buckets.remove(&bucket.name);
-        let stored = self.stored_bucket(bucket_id(bucket)).await?;
+        self.reopen_gate(bucket_id(bucket)).await
+    }
+
+    async fn reopen_gate(&self, id: BucketId) -> Result<Option<BehindGate>, StoreError> {
+        let stored = self.stored_bucket(id).await?;
         let Some(stored) = stored else {
             return Ok(Some(BehindGate::Gone));
         };
@@ -311,6 +317,17 @@ impl ClusterStore {
             Swapped::Written(accepted) => Ok(Some(accepted.ballot)),
             Swapped::Refused(_) => Ok(None),
         }
+    }
+}
+
+impl Gatekeeper for ClusterStore {
+    fn behind_gate(&self, bucket: BucketId) -> Boxed<'_, GatedRow> {
+        Box::pin(async move {
+            match self.reopen_gate(bucket).await {
+                Ok(Some(BehindGate::Gone)) => GatedRow::BucketGone,
+                Ok(Some(BehindGate::Open) | None) | Err(_) => GatedRow::BucketThere,
+            }
+        })
     }
 }
 

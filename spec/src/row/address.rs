@@ -264,11 +264,15 @@ impl BucketId {
 
 /// The gate that a row with this key must pass: objects and uploads have one.
 pub fn gate_of(key: &[u8]) -> Option<RowKey> {
-    let bucket: [u8; 16] = match key.split_first()? {
-        (b'o' | b'u', rest) => rest.get(..16)?.try_into().ok()?,
-        _ => return None,
-    };
-    Some(Address::gate(BucketId(bucket), 0).key)
+    Some(Address::gate(bucket_of(key)?, 0).key)
+}
+
+/// The bucket that a row with this key is in, if it is an object's or an upload's.
+pub fn bucket_of(key: &[u8]) -> Option<BucketId> {
+    match key.split_first()? {
+        (b'o' | b'u', rest) => Some(BucketId(rest.get(..16)?.try_into().ok()?)),
+        _ => None,
+    }
 }
 
 /// The smallest key above every key that starts with `prefix`; nothing if there is none.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use trellis_node::cluster::{Coordinator, Limits, Replica, ReplicaService};
+use trellis_node::cluster::{Coordinator, ElectError, Elected, Layouts, Limits, Movers, Replica, ReplicaService};
 use trellis_node::env::simulated::{SimulatedNode, Simulation};
 use trellis_node::link::PeerId;
 use trellis_node::link::simulated::{Faults, SimulatedNetwork};
@@ -53,6 +53,7 @@ struct Site {
 #[derive(Clone)]
 struct Life {
     node: SimulatedNode,
+    coordinator: Option<Arc<Coordinator>>,
     store: Option<ClusterStore>,
     /// The blocks that somebody who does harm may look at.
     held: Option<Arc<MemoryBlocks>>,
@@ -126,6 +127,32 @@ impl SimulatedCluster {
         self.sites[at].life().held.clone()
     }
 
+    /// All that may become members of a layout, in order of id.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let mut members: Vec<Member> = self.sites.iter().map(|site| site.member.clone()).collect();
+        members.sort_by_key(|member| member.id);
+        members
+    }
+
+    /// What a node that is up knows of layouts.
+    pub(crate) fn layouts(&self, at: usize) -> Option<Arc<Layouts>> {
+        let life = self.sites[at].life();
+        let coordinator = life.coordinator.as_ref().filter(|_| life.node.is_up())?;
+        Some(coordinator.layouts().clone())
+    }
+
+    /// Asks a node to have a layout elected; nothing if it is down or crashes.
+    pub(crate) async fn elect(&self, at: usize, next: Layout) -> Option<Result<Elected, ElectError>> {
+        let (node, coordinator) = {
+            let life = self.sites[at].life();
+            (life.node.clone(), life.coordinator.clone()?)
+        };
+        if !node.is_up() {
+            return None;
+        }
+        node.run(async move { coordinator.elect(next).await }).await.ok()
+    }
+
     /// From now on the clock of a node is off by `off_us`, and goes wrong by `drift_ppm`.
     pub(crate) fn set_clock(&self, at: usize, off_us: i64, drift_ppm: i64) {
         let node = self.node(at);
@@ -160,10 +187,15 @@ impl SimulatedCluster {
             tally: self.tally.clone(),
         });
         let network = self.network.attach(&node, self.peer(at), service);
-        let coordinator = Coordinator::new(env, self.limits.clone(), replica, network);
-        let store = ClusterStore::new(Arc::new(coordinator), SecretWrapping::new(&[7; 32]));
+        let coordinator = Arc::new(Coordinator::new(env.clone(), self.limits.clone(), replica, network));
+        let store = ClusterStore::new(coordinator.clone(), SecretWrapping::new(&[7; 32]));
+        let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
+        env.spawner.spawn("movers", Box::pin(movers.run()));
+        env.spawner
+            .spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
         *site.life() = Life {
             node,
+            coordinator: Some(coordinator),
             store: Some(store),
             held: Some(blocks),
         };
@@ -212,6 +244,7 @@ impl Site {
     fn new(member: Member, node: SimulatedNode) -> Self {
         let life = Life {
             node,
+            coordinator: None,
             store: None,
             held: None,
         };

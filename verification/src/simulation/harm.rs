@@ -1,7 +1,7 @@
 //! What is done to the cluster while clients go on, and how it ends.
 //!
-//! Four hands do harm at the same time, each in its own field and one thing after the other: to processes, links, disks
-//! and clocks. Each undoes what it did before it goes on, so that after the last of them everything can work again.
+//! Five hands do harm at the same time, each in its own field and one thing after the other: to processes, links, disks,
+//! clocks and layouts. Each undoes what it did before it goes on, so that after the last of them everything can work again.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use trellis_node::link::simulated::Faults;
 use trellis_node::storage::Blocks;
 
 use super::World;
+use super::relayout;
 use super::setup::Field;
 use super::shape::{Clocks, Rot};
 
@@ -45,6 +46,7 @@ pub(crate) async fn go_on(world: World, until: Duration) {
         spoil_links(&world, until(Field::Links)),
         spoil_disks(&world, until(Field::Disks)),
         move_clocks(&world, until(Field::Clocks)),
+        relayout::again_and_again(&world, until(Field::Layouts)),
     );
 }
 

@@ -8,6 +8,7 @@ use trellis_spec::register::WriteMode;
 use super::World;
 use super::fleeting::{self, Found};
 use super::journal::LASTING;
+use super::relayout;
 use super::session::{Manners, Session, Size, Spot, scope};
 use super::shape::{Clocks, Rot};
 use crate::history::{Condition, Outcome};
@@ -112,7 +113,7 @@ impl Inspector<'_> {
 
     /// Whichever node is away, the others know everything: what was read is on a majority, with its blocks.
     async fn read_without_each(&self, spots: &[Spot]) {
-        if self.world.shape.replicas < 3 || self.world.shape.rot == Rot::OneNode {
+        if relayout::replicas(self.world) < 3 || self.world.shape.rot == Rot::OneNode {
             return;
         }
         for away in 0..self.nodes() {

@@ -2,7 +2,8 @@
 //!
 //! A run has two phases. In the *safety phase* clients put, read, delete, copy, list and upload in parts through several
 //! nodes, while nodes crash at any await point and come back with what was durable, links are cut (also in one direction
-//! only), messages are lost, doubled and late, disks are full or slow or fail, and clocks are wrong. Then all harm ends,
+//! only), messages are lost, doubled and late, disks are full or slow or fail, clocks are wrong, and layouts follow each
+//! other. Then all harm ends,
 //! and in the *healing phase* every operation must succeed again, every key must read the same through every node, and
 //! also when any one node is away. What clients were told in both goes to the checkers of [`history`](crate::history).
 //!
@@ -17,6 +18,7 @@ mod fleeting;
 mod harm;
 mod healing;
 mod journal;
+mod relayout;
 mod sabotage;
 mod session;
 mod setup;
@@ -86,6 +88,7 @@ async fn scenario(setup: Setup, simulation: Simulation) -> Run {
     healing::begin(&world).await;
     safety_phase(&world, &simulation).await;
     harm::end(&world).await;
+    relayout::settle(&world).await;
     healing::prove(&world).await;
     let (history, mut faults) = world.journal.take();
     let (verdict, harms) = (history::check(&history), world.journal.harms());

@@ -45,6 +45,8 @@ pub enum Field {
     Disks,
     /// Clocks jump and drift.
     Clocks,
+    /// Layouts follow each other.
+    Layouts,
 }
 
 impl Setup {
@@ -116,6 +118,7 @@ impl Display for Field {
             Field::Links => "links",
             Field::Disks => "disks",
             Field::Clocks => "clocks",
+            Field::Layouts => "layouts",
         })
     }
 }

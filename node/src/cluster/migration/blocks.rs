@@ -12,7 +12,7 @@ use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::row::{BlockName, BlockReference, VersionId};
 
-use super::{Interrupted, Sync};
+use super::{Interrupted, Syncing};
 use crate::cluster::keeper::Keeper;
 use crate::cluster::replica::Payload;
 use crate::link::Lane;
@@ -29,7 +29,7 @@ struct Wanted {
     holders: Vec<NodeId>,
 }
 
-impl Sync<'_> {
+impl Syncing<'_> {
     /// From the references to the announcement.
     pub(super) async fn blocks(&self) -> Result<Announcement, Interrupted> {
         let (pulling, wanted) = self.pull_references().await?;
@@ -126,7 +126,14 @@ impl Sync<'_> {
                 _ => Ok(None),
             };
         }
-        for holder in self.coordinator.nearest_first(holders) {
+        // Then those whose answer was not waited for: what a holder has may have rotted.
+        let mut others = self.sources.pulled();
+        others.retain(|node| *node != self.coordinator.me() && !holders.contains(node));
+        let (nearest, others) = (
+            self.coordinator.nearest_first(holders),
+            self.coordinator.nearest_first(others),
+        );
+        for holder in nearest.into_iter().chain(others) {
             let Some((Answer::Block, data)) = self.ask(holder, Call::FetchBlock(name)).await else {
                 continue;
             };

@@ -15,13 +15,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use trellis_spec::flaw::Sound;
-use trellis_spec::layout::{Announcement, LayoutVersion, Partition, Sources, Standing};
+use trellis_spec::layout::{Announcement, GatedRow, LayoutVersion, Partition, Sources, Standing};
+use trellis_spec::row::BucketId;
 
 use super::cells::CellsError;
 use super::coordinator::{Coordinator, Place, Spread};
 use super::keeper::KeeperError;
 use super::layouts::{Known, LayoutsError};
 use super::replica::Refused;
+use crate::env::Boxed;
 
 /// What this node did for transitions since it started.
 #[derive(Debug, Default)]
@@ -83,15 +85,24 @@ enum Interrupted {
     Layouts(#[from] LayoutsError),
 }
 
+/// Knows what becomes of buckets.
+pub trait Gatekeeper: Send + Sync {
+    /// A gate keeps a row of this bucket from being settled: is the bucket gone? A deletion that was abandoned is undone,
+    /// so that the row does not wait for ever.
+    fn behind_gate(&self, bucket: BucketId) -> Boxed<'_, GatedRow>;
+}
+
 /// See the module.
 pub struct Movers {
     coordinator: Arc<Coordinator>,
+    gatekeeper: Arc<dyn Gatekeeper>,
     moves: Arc<Moves>,
 }
 
 /// One partition that this node syncs, under one view.
-struct Sync<'a> {
+struct Syncing<'a> {
     coordinator: &'a Coordinator,
+    gatekeeper: &'a dyn Gatekeeper,
     moves: &'a Moves,
     sources: Sources,
     place: Place,
@@ -99,9 +110,10 @@ struct Sync<'a> {
 
 impl Movers {
     /// Those of the coordinator's node.
-    pub fn new(coordinator: Arc<Coordinator>) -> Self {
+    pub fn new(coordinator: Arc<Coordinator>, gatekeeper: Arc<dyn Gatekeeper>) -> Self {
         Movers {
             coordinator,
+            gatekeeper,
             moves: Arc::default(),
         }
     }
@@ -170,8 +182,9 @@ impl Movers {
             .knowledge
             .newest()
             .is_some_and(|newest| newest.block_partitions().any(|of_blocks| of_blocks == partition));
-        let sync = Sync {
+        let sync = Syncing {
             coordinator: &self.coordinator,
+            gatekeeper: &*self.gatekeeper,
             moves: &self.moves,
             sources,
             place,
@@ -189,7 +202,7 @@ impl Movers {
     }
 }
 
-impl Sync<'_> {
+impl Syncing<'_> {
     /// Has this node's view risen since the sync began?
     fn check_view(&self) -> Result<(), Interrupted> {
         match self.coordinator.moved(&self.place) {

@@ -9,12 +9,12 @@ use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Announcement, GatedRow, Sync as Protocol, SyncStep};
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::NodeId;
-use trellis_spec::register::{Accepted, Ask, Audience, Content, Fetch, Reply, Request};
-use trellis_spec::row::{Address, BucketId, BucketState, Row, RowKey, gate_of};
+use trellis_spec::register::{Accepted, Ask, Audience, Fetch, Reply, Request};
+use trellis_spec::row::{Row, RowKey, bucket_of, gate_of};
 use trellis_spec::stamp::Stamp;
 
-use super::{Interrupted, Sync};
-use crate::cluster::coordinator::{Contention, Target};
+use super::{Interrupted, Syncing};
+use crate::cluster::coordinator::Contention;
 use crate::cluster::replica::{Payload, RowCopied};
 use crate::cluster::tries::Tries;
 use crate::env::Boxed;
@@ -26,7 +26,7 @@ type Heard = (u32, NodeId, Answer);
 /// Bodies fetched at a time.
 const BODIES_AT_A_TIME: usize = 8;
 
-impl Sync<'_> {
+impl Syncing<'_> {
     /// From the first page to the announcement.
     pub(super) async fn rows(&self) -> Result<Announcement, Interrupted> {
         let mut protocol: Protocol<RowKey, Row, Sound> = Protocol::new(self.sources.clone());
@@ -207,21 +207,9 @@ impl Sync<'_> {
 
     /// What became of the bucket of a row that its gate keeps from being settled.
     async fn fate(&self, key: &RowKey) -> GatedRow {
-        let id = key.get(1..17).and_then(|id| id.try_into().ok());
-        let Some(id) = id else {
-            return GatedRow::BucketThere;
-        };
-        let target = Target {
-            address: Address::bucket(BucketId(id)),
-            gate: None,
-        };
-        let Ok(found) = self.coordinator.read(&target, Fetch::Head).await else {
-            return GatedRow::BucketThere;
-        };
-        match found.accepted.map(|accepted| accepted.content) {
-            Some(Content::Tombstone) => GatedRow::BucketGone,
-            Some(Content::Value(Row::Bucket(bucket))) if bucket.state == BucketState::Deleted => GatedRow::BucketGone,
-            Some(Content::Value(_)) | None => GatedRow::BucketThere,
+        match bucket_of(key) {
+            Some(bucket) => self.gatekeeper.behind_gate(bucket).await,
+            None => GatedRow::BucketThere,
         }
     }
 }
