@@ -65,6 +65,8 @@ pub enum Call {
         /// At most so many rows.
         limit: u32,
     },
+    /// For a digest of what the node holds of the partition.
+    Digest,
     /// For the references of the partition, by a new owner.
     PullReferences {
         /// Those after this one; nothing: from the beginning.
@@ -97,6 +99,8 @@ pub enum Answer {
     NoBlock,
     /// To `Pull`: heads of rows.
     Pulled(layout::Pulled<RowKey, Row>),
+    /// To `Digest`: equal for nodes that hold the same values, or the same references and data.
+    Digest(u64),
     /// To `PullReferences`.
     References {
         /// In order.

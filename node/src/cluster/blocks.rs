@@ -225,7 +225,7 @@ impl Collected {
                     None => Kept::Neither,
                 },
                 Answer::Row { .. } | Answer::Scanned(_) | Answer::Block | Answer::NoBlock => Kept::Neither,
-                Answer::Pulled(_) | Answer::References { .. } => Kept::Neither,
+                Answer::Pulled(_) | Answer::Digest(_) | Answer::References { .. } => Kept::Neither,
                 Answer::Full | Answer::Failed => Kept::Neither,
             };
             self.placing.on_kept(from, kept);

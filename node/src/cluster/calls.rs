@@ -81,7 +81,11 @@ impl Calls {
                         return answered;
                     }
                     Answer::Row { .. } | Answer::Scanned(_) | Answer::Stored | Answer::NeedData => return answered,
-                    Answer::Block | Answer::NoBlock | Answer::Pulled(_) | Answer::References { .. } => return answered,
+                    Answer::Block
+                    | Answer::NoBlock
+                    | Answer::Pulled(_)
+                    | Answer::Digest(_)
+                    | Answer::References { .. } => return answered,
                     Answer::Full | Answer::Failed => return answered,
                 }
             }

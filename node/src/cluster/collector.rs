@@ -280,10 +280,8 @@ impl Collector {
         }
     }
 
-    /// Is this time past by every clock that may take part?
     fn is_over(&self, until_us: u64) -> bool {
-        let skew_us = self.coordinator.limits.clock_skew_max_ms.saturating_mul(1000);
-        self.coordinator.env.clock.wall_us() > until_us.saturating_add(skew_us)
+        self.coordinator.is_over(until_us)
     }
 
     /// Lets clients go first: so many steps take their share of a second.
@@ -298,6 +296,20 @@ impl Collector {
 }
 
 impl Coordinator {
+    /// Is this time past by every clock that may take part?
+    fn is_over(&self, until_us: u64) -> bool {
+        let skew_us = self.limits.clock_skew_max_ms.saturating_mul(1000);
+        self.env.clock.wall_us() > until_us.saturating_add(skew_us)
+    }
+
+    /// Is it known that nothing needs this reference?
+    pub(super) async fn is_dead(&self, reference: &BlockReference) -> bool {
+        let BlockReference {
+            owner, version, until, ..
+        } = reference;
+        self.is_over(*until) && matches!(self.inquire(owner, *version, *until).await, Finding::Dead(_))
+    }
+
     /// Is a version dead, that is named by the row `owner` and was to be proposed until `until_us`?
     async fn inquire(&self, owner: &Address, version: VersionId, until_us: u64) -> Finding<Row> {
         let place = self.place(&owner.placement);

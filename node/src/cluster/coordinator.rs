@@ -455,7 +455,7 @@ impl Trouble {
             Answer::Refused(refusal) => tracing::warn!(?node, ?refusal, "a replica refused"),
             Answer::Failed | Answer::Scanned(_) | Answer::Stored => {}
             Answer::NeedData | Answer::Block | Answer::NoBlock => {}
-            Answer::Pulled(_) | Answer::References { .. } => {}
+            Answer::Pulled(_) | Answer::Digest(_) | Answer::References { .. } => {}
         }
         if round == self.round {
             self.refusing.insert(node);

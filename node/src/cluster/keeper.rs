@@ -117,6 +117,11 @@ impl Keeper {
         Ok((found, next))
     }
 
+    /// The first `limit` names of blocks after this one.
+    pub(crate) async fn names(&self, after: Option<BlockName>, limit: usize) -> Result<Vec<BlockName>, BlocksError> {
+        self.shelves.blocks.list(after, limit).await
+    }
+
     /// Whether a block's data are here, as far as can be told without reading them.
     pub(crate) async fn data(&self, name: BlockName) -> Result<Data, BlocksError> {
         let has = self.shelves.blocks.has(name).await?;

@@ -33,6 +33,12 @@ pub struct Limits {
     pub sync_parallelism: usize,
     /// A sync that did not come to its end is begun anew after this long.
     pub sync_pause_ms: u64,
+    /// A node compares what it holds with the other replicas this often, besides when it finds something damaged.
+    pub repair_pause_ms: u64,
+    /// When every block was read and compared with its name, this long passes before it is done again.
+    pub scrub_pause_s: u64,
+    /// Blocks are read for that at this rate, but when somebody asked for it.
+    pub scrub_bytes_per_s: u64,
     /// A stamp may be ahead of a replica's clock by this much. Clocks that differ by more cannot coordinate.
     pub clock_skew_max_ms: u64,
     /// Objects up to this size travel inside their row.
@@ -92,6 +98,9 @@ impl Default for Limits {
             tidings_interval_ms: 1_000,
             sync_parallelism: 8,
             sync_pause_ms: 500,
+            repair_pause_ms: 60_000,
+            scrub_pause_s: 7 * 24 * 3600,
+            scrub_bytes_per_s: 4 << 20,
             clock_skew_max_ms: 10_000,
             inline_max_bytes: 64 << 10,
             block_bytes: 1 << 20,

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use trellis_spec::flaw::Sound;
@@ -166,6 +167,11 @@ impl Replica {
         Some(Shelf { partition, entered })
     }
 
+    /// Lets others have their turn.
+    pub(super) async fn rest(&self, pause: Duration) {
+        self.env.clock.sleep(pause).await;
+    }
+
     /// The time of the greatest stamp that was accepted here.
     pub(crate) fn greatest_us(&self) -> u64 {
         self.greatest_us.load(Ordering::Relaxed)
@@ -202,6 +208,7 @@ impl Replica {
                 Err(refused) => Err(refused),
             },
             Call::Pull { from, limit } => self.pull(at, from.as_deref(), limit).await,
+            Call::Digest => self.digest(at).await.map(Answer::Digest),
             Call::PullReferences { after, limit } => self.pull_references(at, after, limit).await,
         };
         let answer = match answered {
@@ -212,7 +219,7 @@ impl Replica {
     }
 
     /// The door. What the request brings is adopted: visible now, and durable before anything is answered.
-    fn enter(&self, at: Door) -> Result<Admitted, Refused> {
+    pub(super) fn enter(&self, at: Door) -> Result<Admitted, Refused> {
         let known = self.layouts.now();
         let peer = &known.peer;
         let admitted = peer.knowledge.admit::<Sound>(peer.me, at.partition, at.view);
@@ -224,7 +231,7 @@ impl Replica {
     }
 
     /// Returns when what was found at `position`, and the view under which it was, are on disk.
-    async fn durable(&self, position: Position) -> Result<(), Refused> {
+    pub(super) async fn durable(&self, position: Position) -> Result<(), Refused> {
         let position = position.max(self.layouts.now().written_at);
         Ok(self.cells.durable(position).await?)
     }
@@ -462,9 +469,9 @@ pub(super) enum RowCopied {
 
 /// What a request has to show at the door.
 #[derive(Debug, Clone, Copy)]
-struct Door {
-    partition: Partition,
-    view: View,
+pub(super) struct Door {
+    pub(super) partition: Partition,
+    pub(super) view: View,
 }
 
 impl Door {

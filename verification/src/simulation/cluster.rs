@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use trellis_node::cluster::{Coordinator, ElectError, Elected, Layouts, Limits, Movers, Replica, ReplicaService};
+use trellis_node::cluster::{
+    Coordinator, ElectError, Elected, Layouts, Limits, Movers, Repairer, Replica, ReplicaService,
+};
 use trellis_node::env::simulated::{SimulatedNode, Simulation};
 use trellis_node::link::PeerId;
 use trellis_node::link::simulated::{Faults, SimulatedNetwork};
@@ -190,9 +192,11 @@ impl SimulatedCluster {
         let coordinator = Arc::new(Coordinator::new(env.clone(), self.limits.clone(), replica, network));
         let store = ClusterStore::new(coordinator.clone(), SecretWrapping::new(&[7; 32]));
         let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
-        env.spawner.spawn("movers", Box::pin(movers.run()));
-        env.spawner
-            .spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
+        let repairer = Repairer::new(coordinator.clone(), &movers, Arc::default());
+        let spawn = |name, task| env.spawner.spawn(name, task);
+        spawn("movers", Box::pin(movers.run()));
+        spawn("repairer", Box::pin(repairer.run()));
+        spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
         *site.life() = Life {
             node,
             coordinator: Some(coordinator),

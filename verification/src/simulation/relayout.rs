@@ -7,12 +7,15 @@ use trellis_node::cluster::{ElectError, Elected};
 use trellis_spec::layout::{Layout, LayoutVersion};
 
 use super::World;
-use super::shape::Rot;
+use super::shape::{Clocks, Rot};
 
 /// The longest pause between two changes.
 const PAUSE_MAX: Duration = Duration::from_secs(8);
-/// As long as a transition may take in peace.
+/// As long as a transition may take in peace,
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+/// and where clocks were hours ahead: a deletion that was begun by such a clock counts as abandoned only when its time has
+/// come, and until then the rows of its bucket wait.
+const SETTLED_WITHIN_AFTER_WILD_CLOCKS: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// Puts layouts up for election, at random nodes, sometimes at two at once.
 pub(crate) async fn again_and_again(world: &World, until: Duration) {
@@ -85,14 +88,22 @@ fn draw_places(world: &World, members: usize, replicas: usize) -> Vec<u16> {
 /// In peace every transition comes to its end at every node.
 pub(crate) async fn settle(world: &World) {
     let began = world.dice.now();
+    let limit = match world.shape.clocks {
+        Clocks::Near => SETTLED_WITHIN,
+        Clocks::Wild => SETTLED_WITHIN_AFTER_WILD_CLOCKS,
+    };
     while let Some(missing) = unsettled(world) {
-        if world.dice.now() - began > SETTLED_WITHIN {
+        if world.dice.now() - began > limit {
             world
                 .journal
                 .complain(format!("in peace, a transition does not end: {missing}"));
             return;
         }
-        world.dice.wait(Duration::from_millis(500)).await;
+        let waited = world.dice.now() - began;
+        world
+            .dice
+            .wait(waited.clamp(Duration::from_millis(500), Duration::from_secs(60)))
+            .await;
     }
     if newest(world) > LayoutVersion(1) {
         world

@@ -108,6 +108,7 @@ fn limits(dice: &Dice, flush: Duration) -> Limits {
         scan_max_rows: *dice.pick(&[4, 1_000]),
         control_cache_ms: *dice.pick(&[200, 2_000]),
         deletion_abandoned_ms: *dice.pick(&[1_000, 5_000]),
+        repair_pause_ms: *dice.pick(&[2_000, 60_000]),
         ..Limits::default()
     }
 }

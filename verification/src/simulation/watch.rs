@@ -50,7 +50,7 @@ fn event(asked: &Call, told: &Answer) -> Option<&'static str> {
         (_, Answer::Refused(Refusal::NeedLayout(_))) => Some("a replica did not know a request's layout"),
         (_, Answer::Refused(Refusal::NotOwner(_))) => Some("a replica had no part in a partition"),
         (Call::Row { .. } | Call::Scan { .. } | Call::StoreBlock(_) | Call::ReferBlock(_), _) => None,
-        (Call::FetchBlock(_) | Call::Pull { .. } | Call::PullReferences { .. }, _) => None,
+        (Call::FetchBlock(_) | Call::Pull { .. } | Call::Digest | Call::PullReferences { .. }, _) => None,
     }
 }
 

@@ -12,8 +12,8 @@ use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::row::{BlockName, BlockReference, VersionId};
 
-use super::{Interrupted, Syncing};
-use crate::cluster::keeper::Keeper;
+use super::{Interrupted, Purpose, Syncing};
+use crate::cluster::keeper::{Keeper, KeeperError};
 use crate::cluster::replica::Payload;
 use crate::link::Lane;
 use crate::storage::Block;
@@ -112,12 +112,9 @@ impl Syncing<'_> {
     async fn adopt(&self, wanted: Wanted) -> Result<Option<BlockName>, Interrupted> {
         let Wanted { reference, holders } = wanted;
         let (keeper, partition, name) = (self.keeper(), self.place.partition, reference.block);
-        let is_here = keeper
-            .data(name)
-            .await
-            .map_err(crate::cluster::keeper::KeeperError::from)?
-            == Data::Verified;
-        if is_here && keeper.refers(partition, &reference)? {
+        let is_here = keeper.data(name).await.map_err(KeeperError::from)? == Data::Verified;
+        let refers = keeper.refers(partition, &reference)?;
+        if refers && is_here || !refers && self.is_given_up(&reference).await {
             return Ok(None);
         }
         if is_here || holders.is_empty() {
@@ -151,6 +148,11 @@ impl Syncing<'_> {
             }
         }
         Ok(Some(name))
+    }
+
+    /// Was the reference dropped here, for its version is dead?
+    async fn is_given_up(&self, reference: &BlockReference) -> bool {
+        self.purpose == Purpose::Repair && self.coordinator.is_dead(reference).await
     }
 
     async fn ask(&self, node: NodeId, call: Call) -> Option<(Answer, Bytes)> {

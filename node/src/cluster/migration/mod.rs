@@ -66,7 +66,7 @@ impl Moves {
 
 /// Why a sync did not come to its end. It begins anew.
 #[derive(Debug, thiserror::Error)]
-enum Interrupted {
+pub(super) enum Interrupted {
     #[error("the view rose")]
     ViewRose,
     #[error("too few nodes answer")]
@@ -106,6 +106,16 @@ struct Syncing<'a> {
     moves: &'a Moves,
     sources: Sources,
     place: Place,
+    purpose: Purpose,
+}
+
+/// Why a partition is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// It is new here: whatever older owners refer to is taken over.
+    Transition,
+    /// It may lack something: references whose version is dead are not brought back.
+    Repair,
 }
 
 impl Movers {
@@ -121,6 +131,20 @@ impl Movers {
     /// What they did.
     pub fn moves(&self) -> Arc<Moves> {
         self.moves.clone()
+    }
+
+    /// The same hands, for work that is counted apart.
+    pub(super) fn counting(&self, moves: Arc<Moves>) -> Self {
+        Movers {
+            coordinator: self.coordinator.clone(),
+            gatekeeper: self.gatekeeper.clone(),
+            moves,
+        }
+    }
+
+    /// Syncs a partition from its own replicas.
+    pub(super) async fn repair(&self, partition: Partition) -> Result<(), Interrupted> {
+        self.try_sync(partition, Purpose::Repair).await.map(|_| ())
     }
 
     /// Works for ever: at every change of what is known of layouts, and again after a pause where something is left.
@@ -157,7 +181,7 @@ impl Movers {
 
     /// Syncs one partition; says whether it is done.
     async fn sync(&self, partition: Partition) -> bool {
-        let done = match self.try_sync(partition).await {
+        let done = match self.try_sync(partition, Purpose::Transition).await {
             Ok(announcement) => self.announce(announcement),
             Err(interrupted) => Err(interrupted),
         };
@@ -170,26 +194,22 @@ impl Movers {
         }
     }
 
-    async fn try_sync(&self, partition: Partition) -> Result<Announcement, Interrupted> {
+    async fn try_sync(&self, partition: Partition, purpose: Purpose) -> Result<Announcement, Interrupted> {
         let known = self.coordinator.layouts().now();
         let sources = Sources::of::<Sound>(&known.peer.knowledge, known.peer.me, partition, Standing::Whole);
         let place = self.coordinator.place_of(partition, Spread::Majorities);
         if place.view != sources.view() {
             return Err(Interrupted::ViewRose);
         }
-        let is_of_blocks = known
-            .peer
-            .knowledge
-            .newest()
-            .is_some_and(|newest| newest.block_partitions().any(|of_blocks| of_blocks == partition));
         let sync = Syncing {
             coordinator: &self.coordinator,
             gatekeeper: &*self.gatekeeper,
             moves: &self.moves,
             sources,
             place,
+            purpose,
         };
-        if is_of_blocks {
+        if self.coordinator.replica.is_of_blocks(partition) {
             sync.blocks().await
         } else {
             sync.rows().await

@@ -94,7 +94,7 @@ impl Syncing<'_> {
             Answer::Pulled(pulled) => protocol.on_pulled(round, node, pulled),
             Answer::Row { reply, .. } => protocol.on_reply(round, node, self.coordinator.observed(reply)),
             Answer::Refused(_) | Answer::Scanned(_) | Answer::Stored | Answer::NeedData => SyncStep::Wait,
-            Answer::Block | Answer::NoBlock | Answer::References { .. } => SyncStep::Wait,
+            Answer::Block | Answer::NoBlock | Answer::Digest(_) | Answer::References { .. } => SyncStep::Wait,
             Answer::Full | Answer::Failed => SyncStep::Wait,
         }
     }

@@ -1,6 +1,7 @@
 //! Nodes in memory, under a seed. Here: what becomes of objects when disks rot, fill up or are older copies, and when
 //! clocks are wrong.
 
+mod repairs;
 mod transitions;
 
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,9 @@ use trellis_s3api::store::{ObjectReader, ObjectStore, Origin, PutObject};
 use trellis_spec::layout::{Knowledge, Layout, Member, initial};
 use trellis_spec::peer::Peer;
 
-use super::{Coordinator, Life, Limits, Memory, Movers, Replica, ReplicaService, Standing};
+use super::{
+    Coordinator, Life, Limits, Memory, Movers, Repairer, Repairs, Replica, ReplicaService, Scrubber, Standing,
+};
 use crate::env::simulated::{SimulatedNode, Simulation};
 use crate::link::simulated::{Faults, SimulatedNetwork};
 use crate::link::{Network, PeerId};
@@ -50,6 +53,7 @@ struct Site {
     left: Left,
     store: ClusterStore,
     coordinator: Arc<Coordinator>,
+    repairs: Arc<Repairs>,
     standing: Arc<Standing>,
     _network: Arc<dyn Network>,
 }
@@ -108,17 +112,23 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
     let commits = move || rows.durable_so_far().0;
     standing.greet(&network, Arc::new(commits), Duration::from_secs(1));
     let coordinator = Arc::new(Coordinator::new(env.clone(), limits, replica, network.clone()));
-    let movers = Movers::new(coordinator.clone());
-    env.spawner.spawn("movers", Box::pin(movers.run()));
-    env.spawner
-        .spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
     let store = ClusterStore::new(coordinator.clone(), SecretWrapping::new(&[7; 32]));
+    let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
+    let repairs = Arc::new(Repairs::default());
+    let repairer = Repairer::new(coordinator.clone(), &movers, repairs.clone());
+    let scrubber = Scrubber::new(coordinator.clone(), repairs.clone());
+    let spawn = |name, task| env.spawner.spawn(name, task);
+    spawn("movers", Box::pin(movers.run()));
+    spawn("repairer", Box::pin(repairer.run()));
+    spawn("scrubber", Box::pin(scrubber.run()));
+    spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
     Site {
         node,
         member: member.clone(),
         left,
         store,
         coordinator,
+        repairs,
         standing,
         _network: network,
     }

@@ -1,0 +1,97 @@
+//! What a node holds of a partition, in one number: equal for nodes that hold the same.
+//!
+//! It is made by reading the partition, at the moment in which it is asked for. Nothing is kept up to date beside the
+//! rows, so nothing can lag behind them.
+
+use std::time::Duration;
+
+use blake2::digest::consts::U8;
+use blake2::{Blake2b, Digest};
+use trellis_spec::block::{Data, Pulled};
+use trellis_spec::layout::Partition;
+use trellis_spec::register::Cell;
+use trellis_spec::row::{BlockName, Row, VersionId};
+
+use super::cells::Shelf;
+use super::keeper::KeeperError;
+use super::replica::{Door, Refused, Replica};
+use crate::storage::Position;
+
+/// Rows or references read at a time; others have their turn in between.
+const STEP: usize = 500;
+const BETWEEN_STEPS: Duration = Duration::from_millis(1);
+
+type Hash = Blake2b<U8>;
+
+impl Replica {
+    /// The digest of a partition under a view.
+    pub(super) async fn digest(&self, at: Door) -> Result<u64, Refused> {
+        let shelf = Shelf::of(&self.enter(at)?);
+        let is_of_blocks = self.is_of_blocks(at.partition);
+        let digest = if is_of_blocks {
+            self.digest_of_references(at.partition).await?
+        } else {
+            self.digest_of_rows(shelf).await?
+        };
+        self.enter(at)?;
+        Ok(digest)
+    }
+
+    /// Is it a partition of blocks?
+    pub(super) fn is_of_blocks(&self, partition: Partition) -> bool {
+        let known = self.layouts().now();
+        let newest = known.peer.knowledge.newest();
+        newest.is_some_and(|newest| newest.block_partitions().any(|of_blocks| of_blocks == partition))
+    }
+
+    async fn digest_of_rows(&self, shelf: Shelf) -> Result<u64, Refused> {
+        let (mut hash, mut from, mut written_at) = (Hash::new(), Vec::new(), Position::default());
+        loop {
+            let range = self.cells().scan(shelf, &from, None, STEP, usize::MAX)?;
+            written_at = written_at.max(range.written_at);
+            range
+                .value
+                .cells
+                .iter()
+                .for_each(|(key, cell)| add_row(&mut hash, key, cell));
+            match range.value.bound {
+                Some(bound) => from = bound,
+                None => break,
+            }
+            self.rest(BETWEEN_STEPS).await;
+        }
+        self.durable(written_at).await?;
+        Ok(u64::from_le_bytes(hash.finalize().into()))
+    }
+
+    async fn digest_of_references(&self, partition: Partition) -> Result<u64, KeeperError> {
+        let (mut hash, mut after): (Hash, Option<(BlockName, VersionId)>) = (Hash::new(), None);
+        loop {
+            let (found, next) = self.keeper().pull(partition, after, STEP).await?;
+            found.iter().for_each(|pulled| add_reference(&mut hash, pulled));
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(u64::from_le_bytes(hash.finalize().into())),
+            }
+            self.rest(BETWEEN_STEPS).await;
+        }
+    }
+}
+
+/// Promises are left out: which nodes gave one differs, and a row with a promise is no less there.
+fn add_row(hash: &mut Hash, key: &[u8], cell: &Cell<Row>) {
+    let Some(held) = &cell.accepted else { return };
+    hash.update((key.len() as u64).to_le_bytes());
+    hash.update(key);
+    hash.update(held.ballot.time.to_le_bytes());
+    hash.update(held.op.0);
+}
+
+fn add_reference(hash: &mut Hash, pulled: &Pulled) {
+    hash.update(pulled.reference.block.0);
+    hash.update(pulled.reference.version.0);
+    hash.update([match pulled.data {
+        Data::Absent => 0,
+        Data::Verified => 1,
+    }]);
+}

@@ -1,0 +1,254 @@
+//! Anti-entropy: sees to it that this node holds what it should, and says how far that is known.
+//!
+//! Round after round, for each partition, the digest of what is here is compared with what the other replicas hold. If a
+//! majority, this node included, agree, then it has everything that was acknowledged: whatever was, is on a majority,
+//! and that one has a node in common with those who agree. If not, the partition is synced from a majority of its own
+//! replicas, by the very protocol by which a new owner does ([`super::migration`]): rows in flight are settled, never
+//! joined.
+//!
+//! What is known is kept as [`Evidence`]: since when a partition was not seen to be whole. It is lost with the process,
+//! for a disk may have changed while nobody looked.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use trellis_spec::layout::{LayoutVersion, Partition};
+use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::quorum::{Verdict, Vote};
+
+use super::coordinator::{Coordinator, Place, Spread};
+use super::layouts::Known;
+use super::migration::{Moved, Movers, Moves};
+use super::replica::Payload;
+use crate::link::Lane;
+
+/// What a node knows about its own copies.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The newest layout that the node knows.
+    pub layout: LayoutVersion,
+    /// Partitions that it is to hold.
+    pub partitions: u64,
+    /// Those of them that it has not synced for that layout yet.
+    pub unsynced: Vec<Partition>,
+    /// Those that were not seen to be whole since the process started, or were not the last time.
+    pub doubtful: Vec<Partition>,
+    /// Everything acknowledged before this moment (microseconds, its own clock) was seen to be here, but for the above.
+    pub whole_until_us: u64,
+    /// What was found missing and copied again since the process started.
+    pub repaired: Moved,
+    /// Blocks that were found damaged and put aside since then.
+    pub damaged_blocks: u64,
+    /// When every block was last read and compared with its name (microseconds); nothing: not since the process started.
+    pub scrubbed_us: Option<u64>,
+}
+
+/// What the repairer and the scrubber of a node found out.
+#[derive(Debug, Default)]
+pub struct Repairs {
+    /// When a partition was last seen to be whole; the moment before the look began.
+    whole: Mutex<BTreeMap<Partition, u64>>,
+    repaired: Arc<Moves>,
+    pub(super) damaged: AtomicU64,
+    /// Zero: not yet.
+    pub(super) scrubbed_us: AtomicU64,
+    /// Something is known to be missing: the next round begins now.
+    pub(super) trouble: Notify,
+    /// Somebody wants every block read now.
+    pub(super) scrub: Notify,
+}
+
+/// See the module.
+pub struct Repairer {
+    coordinator: Arc<Coordinator>,
+    movers: Movers,
+    repairs: Arc<Repairs>,
+}
+
+/// What a look at a partition came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// This node holds what a majority does.
+    Whole,
+    /// It may lack something.
+    Doubtful,
+}
+
+impl Repairs {
+    /// Begins a round now.
+    pub fn repair_now(&self) {
+        self.trouble.notify_one();
+    }
+
+    /// Begins to read every block now.
+    pub fn scrub_now(&self) {
+        self.scrub.notify_one();
+    }
+
+    /// What is known.
+    pub fn evidence(&self, known: &Known) -> Evidence {
+        let mine = mine(known);
+        let newest = known.newest();
+        let whole = self.whole();
+        let (mut unsynced, mut doubtful) = (Vec::new(), Vec::new());
+        let mut whole_until_us = u64::MAX;
+        for partition in &mine {
+            if known.synced(*partition, known.peer.me) < newest && newest > LayoutVersion(1) {
+                unsynced.push(*partition);
+            }
+            match whole.get(partition) {
+                Some(seen_us) => whole_until_us = whole_until_us.min(*seen_us),
+                None => doubtful.push(*partition),
+            }
+        }
+        let scrubbed_us = self.scrubbed_us.load(Ordering::Relaxed);
+        Evidence {
+            layout: newest,
+            partitions: mine.len() as u64,
+            unsynced,
+            doubtful,
+            whole_until_us: if whole_until_us == u64::MAX { 0 } else { whole_until_us },
+            repaired: self.repaired.now(),
+            damaged_blocks: self.damaged.load(Ordering::Relaxed),
+            scrubbed_us: (scrubbed_us > 0).then_some(scrubbed_us),
+        }
+    }
+
+    fn whole(&self) -> MutexGuard<'_, BTreeMap<Partition, u64>> {
+        // What a panicking holder left is whole: entries are replaced one by one.
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Repairer {
+    /// The repairer of the coordinator's node, which syncs by the same hands as new owners do.
+    pub fn new(coordinator: Arc<Coordinator>, movers: &Movers, repairs: Arc<Repairs>) -> Self {
+        Repairer {
+            movers: movers.counting(repairs.repaired.clone()),
+            coordinator,
+            repairs,
+        }
+    }
+
+    /// Goes round after round for ever.
+    pub async fn run(self) {
+        let pause = Duration::from_millis(self.coordinator.limits.repair_pause_ms);
+        loop {
+            let before = self.repairs.repaired.now();
+            self.round().await;
+            let repaired = self.repairs.repaired.now();
+            if repaired != before {
+                tracing::info!(?repaired, "copied again what was missing here");
+            }
+            let trouble = self.repairs.trouble.notified();
+            // Either there is trouble or it is time.
+            let _ = self.coordinator.env.timeout(pause, trouble).await;
+        }
+    }
+
+    /// One look at every partition that this node holds.
+    pub async fn round(&self) {
+        let known = self.coordinator.layouts().now();
+        let mine = mine(&known);
+        self.repairs.whole().retain(|partition, _| mine.contains(partition));
+        for partition in mine {
+            let began_us = self.coordinator.env.clock.wall_us();
+            match self.look(partition).await {
+                Some(Look::Whole) => _ = self.repairs.whole().insert(partition, began_us),
+                Some(Look::Doubtful) => _ = self.repairs.whole().remove(&partition),
+                // Too few nodes answer: what was known stays true, and does not become newer.
+                None => {}
+            }
+        }
+    }
+
+    /// Compares, and syncs where that shows a difference; nothing if too few answered.
+    async fn look(&self, partition: Partition) -> Option<Look> {
+        let place = self.coordinator.place_of(partition, Spread::Majorities);
+        // In a transition, those who are due sync anyway, and the others are compared when it is over.
+        if place.view.lo < place.view.hi {
+            return None;
+        }
+        match self.compare(&place).await? {
+            Look::Whole => Some(Look::Whole),
+            Look::Doubtful => {
+                self.repairs.whole().remove(&partition);
+                match self.movers.repair(partition).await {
+                    Ok(()) => Some(Look::Whole),
+                    Err(interrupted) => {
+                        tracing::debug!(?partition, %interrupted, "a repair begins anew");
+                        Some(Look::Doubtful)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does a majority of the replicas hold the same as this node?
+    async fn compare(&self, place: &Place) -> Option<Look> {
+        let me = self.coordinator.me();
+        let digest = |node| {
+            let envelope = Envelope {
+                partition: place.partition,
+                view: place.view,
+                call: Call::Digest,
+            };
+            let called = self.coordinator.call(node, Lane::Bulk, envelope, Payload::Nothing);
+            async move { (node, called.await.0) }
+        };
+        let mut calls: FuturesUnordered<_> = place.sets.members().into_iter().map(digest).collect();
+        let mut digests = BTreeMap::new();
+        let limit = Duration::from_millis(self.coordinator.limits.block_deadline_ms);
+        let listen = async {
+            while let Some((node, answer)) = calls.next().await {
+                if let Answer::Digest(digest) = answer {
+                    digests.insert(node, digest);
+                }
+                if let Some(look) = judge(place, me, &digests) {
+                    return look;
+                }
+            }
+            Look::Doubtful
+        };
+        let looked = self.coordinator.env.timeout(limit, listen).await;
+        let (answered, own) = (digests.len(), digests.contains_key(&me));
+        let enough = own && answered > place.sets.members().len() / 2;
+        match looked {
+            Ok(look) if enough => Some(look),
+            Ok(_) => None,
+            // Somebody is away, and those who are there do not agree.
+            Err(_) => enough.then_some(Look::Doubtful),
+        }
+    }
+}
+
+/// What the digests so far say; nothing if others may make a difference.
+fn judge(
+    place: &Place,
+    me: trellis_spec::quorum::NodeId,
+    digests: &BTreeMap<trellis_spec::quorum::NodeId, u64>,
+) -> Option<Look> {
+    let own = digests.get(&me)?;
+    let agrees = |node| match digests.get(&node) {
+        Some(digest) if digest == own => Vote::Yes,
+        Some(_) => Vote::No,
+        None => Vote::Open,
+    };
+    match place.sets.verdict(agrees) {
+        Verdict::Reached => Some(Look::Whole),
+        Verdict::Impossible => Some(Look::Doubtful),
+        Verdict::Pending => None,
+    }
+}
+
+fn mine(known: &Known) -> Vec<Partition> {
+    let (me, newest) = (known.peer.me, known.peer.knowledge.newest());
+    let all = newest.into_iter().flat_map(|newest| newest.partitions());
+    all.filter(|partition| newest.is_some_and(|newest| newest.holds(me, *partition)))
+        .collect()
+}

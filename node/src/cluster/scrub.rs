@@ -1,0 +1,107 @@
+//! Reads every block of this node again and again, and compares it with its name: a disk rots where nobody looks.
+//!
+//! What is damaged is put aside by the block store; it is missing from then on, and the repairer copies it again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::coordinator::Coordinator;
+use super::repair::Repairs;
+use crate::storage::BlocksError;
+
+/// Names looked up at a time.
+const STEP_BLOCKS: usize = 256;
+
+/// How fast blocks are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// So that clients do not notice.
+    Gentle,
+    /// Because somebody waits for it.
+    Full,
+}
+
+/// See the module.
+pub struct Scrubber {
+    coordinator: Arc<Coordinator>,
+    repairs: Arc<Repairs>,
+}
+
+impl Scrubber {
+    /// The scrubber of the coordinator's node.
+    pub fn new(coordinator: Arc<Coordinator>, repairs: Arc<Repairs>) -> Self {
+        Scrubber { coordinator, repairs }
+    }
+
+    /// Goes over all blocks for ever, and at full pace when asked to.
+    pub async fn run(self) {
+        let pause = Duration::from_secs(self.coordinator.limits.scrub_pause_s);
+        let mut pace = Pace::Gentle;
+        loop {
+            let asked = self.repairs.scrub.notified();
+            let pass = self.pass(pace);
+            tokio::select! {
+                biased;
+                () = pass => pace = Pace::Gentle,
+                () = asked => {
+                    pace = Pace::Full;
+                    continue;
+                }
+            }
+            let asked = self.repairs.scrub.notified();
+            if self.coordinator.env.timeout(pause, asked).await.is_ok() {
+                pace = Pace::Full;
+            }
+        }
+    }
+
+    async fn pass(&self, pace: Pace) {
+        let keeper = self.coordinator.replica.keeper().clone();
+        let (mut after, mut damaged) = (None, 0_u64);
+        loop {
+            let names = match keeper.names(after, STEP_BLOCKS).await {
+                Ok(names) => names,
+                Err(error) => {
+                    tracing::warn!(%error, "blocks cannot be listed; the scrub ends here");
+                    return;
+                }
+            };
+            for name in &names {
+                let bytes = match keeper.fetch(*name).await {
+                    Ok(data) => data.map_or(0, |data| data.len()),
+                    Err(BlocksError::Damaged { kept, .. }) => {
+                        tracing::error!(%name, kept = %kept.display(), "a block is damaged; it is copied from others");
+                        damaged += 1;
+                        self.repairs.damaged.fetch_add(1, Ordering::Relaxed);
+                        self.repairs.repair_now();
+                        0
+                    }
+                    Err(error) => {
+                        tracing::error!(%name, %error, "a block cannot be read");
+                        0
+                    }
+                };
+                self.rest(pace, bytes).await;
+            }
+            match names.last() {
+                Some(last) if names.len() == STEP_BLOCKS => after = Some(*last),
+                Some(_) | None => break,
+            }
+        }
+        let now_us = self.coordinator.env.clock.wall_us();
+        self.repairs.scrubbed_us.store(now_us, Ordering::Relaxed);
+        tracing::info!(damaged, "every block was read");
+    }
+
+    async fn rest(&self, pace: Pace, bytes: usize) {
+        let per_s = self.coordinator.limits.scrub_bytes_per_s.max(1);
+        match pace {
+            Pace::Full => {}
+            Pace::Gentle => {
+                let micros = 1_000_000_u64.saturating_mul(bytes as u64) / per_s;
+                self.coordinator.env.clock.sleep(Duration::from_micros(micros)).await;
+            }
+        }
+    }
+}
