@@ -13,8 +13,8 @@ use trellis_spec::peer::Peer;
 
 use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
 use crate::cluster::{
-    Collector, Coordinator, LayoutsError, Life, Limits, Memory, Movers, Repairer, Repairs, Replica, ReplicaService,
-    Scrubber, Standing,
+    Collector, Coordinator, LayoutsError, Life, Limits, Memory, Movers, Repairer, Replica, ReplicaService, Scrubber,
+    Standing,
 };
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
@@ -148,11 +148,14 @@ impl Node {
         work(env, "tidings", &stop, coordinator.clone().spread_tidings());
         let store = ClusterStore::new(coordinator.clone(), wrapping);
         let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
-        let repairs = Arc::new(Repairs::default());
-        let repairer = Repairer::new(coordinator.clone(), &movers, repairs.clone());
-        work(env, "repairer", &stop, repairer.run());
+        work(
+            env,
+            "repairer",
+            &stop,
+            Repairer::new(coordinator.clone(), &movers).run(),
+        );
         work(env, "movers", &stop, movers.run());
-        work(env, "scrubber", &stop, Scrubber::new(coordinator, repairs).run());
+        work(env, "scrubber", &stop, Scrubber::new(coordinator).run());
         let observer = Observer::new(Seen {
             env: env.clone(),
             store: store.clone(),

@@ -311,7 +311,7 @@ impl Coordinator {
     }
 
     /// Is a version dead, that is named by the row `owner` and was to be proposed until `until_us`?
-    async fn inquire(&self, owner: &Address, version: VersionId, until_us: u64) -> Finding<Row> {
+    pub(crate) async fn inquire(&self, owner: &Address, version: VersionId, until_us: u64) -> Finding<Row> {
         let place = self.place(&owner.placement);
         let mut inquiry: Inquiry<Row, Sound> = Inquiry::new(place.sets.clone(), owner.clone(), version, until_us);
         let target = target(owner.clone());

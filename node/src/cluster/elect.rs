@@ -119,7 +119,7 @@ impl Coordinator {
                         }
                         Step::Wait
                     }
-                    Some(Told::Nothing) | None => Step::Wait,
+                    Some(Told::Evidence(_) | Told::Nothing) | None => Step::Wait,
                 },
                 () = &mut deadline => break candidacy.on_deadline(),
             };
@@ -153,7 +153,7 @@ impl Coordinator {
                 self.calls.exchange(node).await;
                 self.calls.ask_about_layouts(node, question).await
             }
-            Some(Told::Tidings(_) | Told::Elector(_) | Told::Nothing) | None => told,
+            Some(Told::Tidings(_) | Told::Elector(_) | Told::Evidence(_) | Told::Nothing) | None => told,
         }
     }
 }

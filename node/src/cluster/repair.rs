@@ -67,7 +67,6 @@ pub struct Repairs {
 pub struct Repairer {
     coordinator: Arc<Coordinator>,
     movers: Movers,
-    repairs: Arc<Repairs>,
 }
 
 /// What a look at a partition came to.
@@ -127,25 +126,28 @@ impl Repairs {
 
 impl Repairer {
     /// The repairer of the coordinator's node, which syncs by the same hands as new owners do.
-    pub fn new(coordinator: Arc<Coordinator>, movers: &Movers, repairs: Arc<Repairs>) -> Self {
+    pub fn new(coordinator: Arc<Coordinator>, movers: &Movers) -> Self {
         Repairer {
-            movers: movers.counting(repairs.repaired.clone()),
+            movers: movers.counting(coordinator.repairs().repaired.clone()),
             coordinator,
-            repairs,
         }
+    }
+
+    fn repairs(&self) -> &Repairs {
+        self.coordinator.repairs()
     }
 
     /// Goes round after round for ever.
     pub async fn run(self) {
         let pause = Duration::from_millis(self.coordinator.limits.repair_pause_ms);
         loop {
-            let before = self.repairs.repaired.now();
+            let before = self.repairs().repaired.now();
             self.round().await;
-            let repaired = self.repairs.repaired.now();
+            let repaired = self.repairs().repaired.now();
             if repaired != before {
                 tracing::info!(?repaired, "copied again what was missing here");
             }
-            let trouble = self.repairs.trouble.notified();
+            let trouble = self.repairs().trouble.notified();
             // Either there is trouble or it is time.
             let _ = self.coordinator.env.timeout(pause, trouble).await;
         }
@@ -155,12 +157,12 @@ impl Repairer {
     pub async fn round(&self) {
         let known = self.coordinator.layouts().now();
         let mine = mine(&known);
-        self.repairs.whole().retain(|partition, _| mine.contains(partition));
+        self.repairs().whole().retain(|partition, _| mine.contains(partition));
         for partition in mine {
             let began_us = self.coordinator.env.clock.wall_us();
             match self.look(partition).await {
-                Some(Look::Whole) => _ = self.repairs.whole().insert(partition, began_us),
-                Some(Look::Doubtful) => _ = self.repairs.whole().remove(&partition),
+                Some(Look::Whole) => _ = self.repairs().whole().insert(partition, began_us),
+                Some(Look::Doubtful) => _ = self.repairs().whole().remove(&partition),
                 // Too few nodes answer: what was known stays true, and does not become newer.
                 None => {}
             }
@@ -177,7 +179,7 @@ impl Repairer {
         match self.compare(&place).await? {
             Look::Whole => Some(Look::Whole),
             Look::Doubtful => {
-                self.repairs.whole().remove(&partition);
+                self.repairs().whole().remove(&partition);
                 match self.movers.repair(partition).await {
                     Ok(()) => Some(Look::Whole),
                     Err(interrupted) => {
@@ -243,6 +245,13 @@ fn judge(
         Verdict::Reached => Some(Look::Whole),
         Verdict::Impossible => Some(Look::Doubtful),
         Verdict::Pending => None,
+    }
+}
+
+impl Coordinator {
+    /// What is known of how whole this node's copies are.
+    pub fn repairs(&self) -> &Repairs {
+        self.replica.repairs()
     }
 }
 

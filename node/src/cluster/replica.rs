@@ -21,6 +21,7 @@ use super::cells::{Cells, CellsError, Shelf};
 use super::keeper::{Keeper, KeeperError};
 use super::layouts::{Layouts, LayoutsError};
 use super::limits::Limits;
+use super::repair::Repairs;
 use super::standing::Standing;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
@@ -66,6 +67,7 @@ pub struct Replica {
     layouts: Arc<Layouts>,
     cells: Cells,
     keeper: Keeper,
+    repairs: Repairs,
     limits: Limits,
     /// Rows of one partition are read and changed one request at a time, so that an object's row and the gate it must
     /// pass are seen together.
@@ -94,6 +96,7 @@ impl Replica {
             env,
             layouts,
             cells: Cells::new(rows),
+            repairs: Repairs::default(),
             limits,
             partitions,
             greatest_us,
@@ -180,6 +183,11 @@ impl Replica {
     /// The keeper of this node's blocks.
     pub(crate) fn keeper(&self) -> &Keeper {
         &self.keeper
+    }
+
+    /// What is known of how whole this node's copies are.
+    pub fn repairs(&self) -> &Repairs {
+        &self.repairs
     }
 
     /// This node's rows.

@@ -25,13 +25,16 @@ enum Pace {
 /// See the module.
 pub struct Scrubber {
     coordinator: Arc<Coordinator>,
-    repairs: Arc<Repairs>,
 }
 
 impl Scrubber {
     /// The scrubber of the coordinator's node.
-    pub fn new(coordinator: Arc<Coordinator>, repairs: Arc<Repairs>) -> Self {
-        Scrubber { coordinator, repairs }
+    pub fn new(coordinator: Arc<Coordinator>) -> Self {
+        Scrubber { coordinator }
+    }
+
+    fn repairs(&self) -> &Repairs {
+        self.coordinator.repairs()
     }
 
     /// Goes over all blocks for ever, and at full pace when asked to.
@@ -39,7 +42,7 @@ impl Scrubber {
         let pause = Duration::from_secs(self.coordinator.limits.scrub_pause_s);
         let mut pace = Pace::Gentle;
         loop {
-            let asked = self.repairs.scrub.notified();
+            let asked = self.repairs().scrub.notified();
             let pass = self.pass(pace);
             tokio::select! {
                 biased;
@@ -49,7 +52,7 @@ impl Scrubber {
                     continue;
                 }
             }
-            let asked = self.repairs.scrub.notified();
+            let asked = self.repairs().scrub.notified();
             if self.coordinator.env.timeout(pause, asked).await.is_ok() {
                 pace = Pace::Full;
             }
@@ -73,8 +76,8 @@ impl Scrubber {
                     Err(BlocksError::Damaged { kept, .. }) => {
                         tracing::error!(%name, kept = %kept.display(), "a block is damaged; it is copied from others");
                         damaged += 1;
-                        self.repairs.damaged.fetch_add(1, Ordering::Relaxed);
-                        self.repairs.repair_now();
+                        self.repairs().damaged.fetch_add(1, Ordering::Relaxed);
+                        self.repairs().repair_now();
                         0
                     }
                     Err(error) => {
@@ -90,7 +93,7 @@ impl Scrubber {
             }
         }
         let now_us = self.coordinator.env.clock.wall_us();
-        self.repairs.scrubbed_us.store(now_us, Ordering::Relaxed);
+        self.repairs().scrubbed_us.store(now_us, Ordering::Relaxed);
         tracing::info!(damaged, "every block was read");
     }
 

@@ -18,12 +18,16 @@ use trellis_spec::register::{Reply, Request};
 use super::calls::Calls;
 use super::coordinator::Coordinator;
 use super::layouts::{Known, Layouts, LayoutsError};
+use super::repair::Evidence;
 use super::replica::Replica;
 use super::wire::{decode, encode};
 use crate::link::Message;
 
 /// The first byte of a message about layouts; requests begin with the version of their encoding.
 const TIDINGS: u8 = b'l';
+
+/// Changes within this time are told of together.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// What a node asks another about layouts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +36,8 @@ pub(crate) enum Question {
     Tidings(Tidings),
     /// To an elector of this layout.
     Elect(LayoutVersion, Request<Layout>),
+    /// How whole are your copies?
+    Evidence,
 }
 
 /// What is answered.
@@ -41,6 +47,8 @@ pub(crate) enum Told {
     Tidings(Tidings),
     /// What the elector says.
     Elector(Reply<Layout>),
+    /// What is known of the own copies.
+    Evidence(Evidence),
     /// Nothing can be said now.
     Nothing,
 }
@@ -137,6 +145,7 @@ impl Replica {
                 Told::Tidings(asked.lacked_by(&layouts.now()))
             }
             Question::Elect(version, request) => self.serve_election(version, &request).await?,
+            Question::Evidence => Told::Evidence(self.repairs().evidence(&layouts.now())),
         };
         layouts.durable().await?;
         Ok(told)
@@ -189,7 +198,10 @@ impl Calls {
             changes.mark_unchanged();
             self.exchange_with_all().await;
             // Who is gone ends with its node.
-            let _ = self.env.timeout(interval, changes.changed()).await;
+            if self.env.timeout(interval, changes.changed()).await.is_ok() {
+                // A transition has many changes: some of them travel together.
+                self.env.clock.sleep(GATHER).await;
+            }
         }
     }
 

@@ -210,7 +210,7 @@ impl ClusterStore {
         begun: Completion,
     ) -> Result<Plan, StoreError> {
         if !self.has_pages(&begun.object).await? {
-            if self.outlive(bucket, key, &begun).await? == Outlived::Void {
+            if self.outlive(bucket, key, &upload, &begun).await? == Outlived::Void {
                 self.move_upload(&upload, self.fresh_op(), UploadState::Open).await?;
             }
             return Err(StoreError::SlowDown);

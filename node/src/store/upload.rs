@@ -10,11 +10,12 @@ use trellis_s3api::multipart::{PartInfo, admit_part};
 use trellis_s3api::object::{Etag, ObjectKey, Timestamp};
 use trellis_s3api::scan::{UploadId, UploadInfo};
 use trellis_s3api::store::{NewUpload, Origin, PartPage, PartTarget, Rest};
+use trellis_spec::block::Finding;
 use trellis_spec::listing::Counted;
 use trellis_spec::register::{Content, Fetch, OpId};
 use trellis_spec::row::{
     Address, Completion, Guard, Part, Placement, Row, RowKey, Swap, Upload, UploadId as RowUploadId, UploadState,
-    successor,
+    VersionId, successor,
 };
 
 use super::buckets::control;
@@ -272,7 +273,7 @@ impl ClusterStore {
         let stored = self.stored_upload(bucket, key, id).await?;
         match &stored.row.state {
             UploadState::Open => {}
-            UploadState::Completing(completion) => match self.outlive(bucket, key, completion).await? {
+            UploadState::Completing(completion) => match self.outlive(bucket, key, &stored, completion).await? {
                 Outlived::Void => {}
                 // Nobody else may ever say so, and the upload would fill its bucket for good.
                 Outlived::Written => {
@@ -295,26 +296,21 @@ impl ClusterStore {
         &self,
         bucket: &BucketInfo,
         key: &ObjectKey,
+        upload: &StoredUpload,
         completion: &Completion,
     ) -> Result<Outlived, StoreError> {
         let skew_us = self.coordinator.limits.clock_skew_max_ms.saturating_mul(1000);
         if self.coordinator.env.clock.wall_us() <= completion.until.saturating_add(skew_us) {
             return Err(StoreError::SlowDown);
         }
-        // A change that never applies: preparing it forbids every older stamp at a majority.
-        let swap = Swap {
-            guard: Guard::MadeBy(self.fresh_op()),
-            content: Content::Tombstone,
-        };
-        let target = object_target(bucket, key);
-        match self
-            .coordinator
-            .swap(&target, self.fresh_op(), swap, u64::MAX)
-            .await
-            .map_err(write_failed)?
-        {
-            Swapped::Refused(Some(current)) if current.op == completion.op => Ok(Outlived::Written),
-            Swapped::Refused(_) | Swapped::Written(_) => Ok(Outlived::Void),
+        // A promise of a majority would not do: a value that a minority accepted before it is found by a later read, and
+        // carried on. So the row is settled above every stamp under which the upload's object was ever proposed.
+        let object = object_target(bucket, key).address;
+        let until = completion.until.max(upload.row.until);
+        match self.coordinator.inquire(&object, VersionId(upload.id.0), until).await {
+            Finding::Dead(_) => Ok(Outlived::Void),
+            Finding::Alive(_) => Ok(Outlived::Written),
+            Finding::Unreached => Err(StoreError::SlowDown),
         }
     }
 

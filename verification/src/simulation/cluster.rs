@@ -192,7 +192,7 @@ impl SimulatedCluster {
         let coordinator = Arc::new(Coordinator::new(env.clone(), self.limits.clone(), replica, network));
         let store = ClusterStore::new(coordinator.clone(), SecretWrapping::new(&[7; 32]));
         let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
-        let repairer = Repairer::new(coordinator.clone(), &movers, Arc::default());
+        let repairer = Repairer::new(coordinator.clone(), &movers);
         let spawn = |name, task| env.spawner.spawn(name, task);
         spawn("movers", Box::pin(movers.run()));
         spawn("repairer", Box::pin(repairer.run()));

@@ -18,9 +18,7 @@ use trellis_s3api::store::{ObjectReader, ObjectStore, Origin, PutObject};
 use trellis_spec::layout::{Knowledge, Layout, Member, initial};
 use trellis_spec::peer::Peer;
 
-use super::{
-    Coordinator, Life, Limits, Memory, Movers, Repairer, Repairs, Replica, ReplicaService, Scrubber, Standing,
-};
+use super::{Coordinator, Life, Limits, Memory, Movers, Repairer, Replica, ReplicaService, Scrubber, Standing};
 use crate::env::simulated::{SimulatedNode, Simulation};
 use crate::link::simulated::{Faults, SimulatedNetwork};
 use crate::link::{Network, PeerId};
@@ -53,7 +51,6 @@ struct Site {
     left: Left,
     store: ClusterStore,
     coordinator: Arc<Coordinator>,
-    repairs: Arc<Repairs>,
     standing: Arc<Standing>,
     _network: Arc<dyn Network>,
 }
@@ -114,9 +111,8 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
     let coordinator = Arc::new(Coordinator::new(env.clone(), limits, replica, network.clone()));
     let store = ClusterStore::new(coordinator.clone(), SecretWrapping::new(&[7; 32]));
     let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
-    let repairs = Arc::new(Repairs::default());
-    let repairer = Repairer::new(coordinator.clone(), &movers, repairs.clone());
-    let scrubber = Scrubber::new(coordinator.clone(), repairs.clone());
+    let repairer = Repairer::new(coordinator.clone(), &movers);
+    let scrubber = Scrubber::new(coordinator.clone());
     let spawn = |name, task| env.spawner.spawn(name, task);
     spawn("movers", Box::pin(movers.run()));
     spawn("repairer", Box::pin(repairer.run()));
@@ -128,7 +124,6 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
         left,
         store,
         coordinator,
-        repairs,
         standing,
         _network: network,
     }

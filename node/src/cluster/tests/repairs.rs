@@ -14,7 +14,7 @@ const A_ROUND: Duration = Duration::from_secs(100);
 impl Sites {
     fn evidence(&self, at: usize) -> Evidence {
         let site = &self.sites[at];
-        site.repairs.evidence(&site.coordinator.layouts().now())
+        site.coordinator.repairs().evidence(&site.coordinator.layouts().now())
     }
 }
 
@@ -37,6 +37,8 @@ fn a_node_that_was_away_gets_what_it_missed_without_anybody_reading_it() {
             .await
             .unwrap();
         sites.delete(1, "before").await.unwrap();
+        // Nobody sends it any more.
+        simulation.sleep(Duration::from_secs(10)).await;
         let rows = sites.sites[2].left.rows.clone();
         sites.restart(2, rows);
         assert!(!is_whole(&sites.evidence(2)), "nobody has looked yet");
@@ -73,7 +75,7 @@ fn what_rots_or_vanishes_is_found_and_copied_again() {
             "a folder that is nearly empty"
         );
         assert!(blocks(2).rot(names[5]));
-        sites.sites[2].repairs.scrub_now();
+        sites.sites[2].coordinator.repairs().scrub_now();
         simulation.sleep(A_ROUND).await;
         let evidence = sites.evidence(1);
         assert!(is_whole(&evidence) && evidence.repaired.blocks == 4, "{evidence:?}");
