@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use trellis_s3api::error::StoreError;
 use trellis_s3api::object::hex;
 use trellis_s3api::store::ObjectStore;
-use trellis_spec::layout::{InitialError, Layout, Member, initial};
+use trellis_spec::layout::assign::AssignError;
+use trellis_spec::layout::{Layout, Member, initial};
 
 use crate::config::credentials;
 use crate::env::Env;
@@ -67,12 +68,12 @@ pub enum DevError {
         found: u16,
     },
     /// There is no layout for so many nodes.
-    #[error("no cluster of {nodes} nodes can be made: {error:?}; --nodes takes 1 to {NODES_MAX}")]
+    #[error("no cluster of {nodes} nodes can be made: {error}; --nodes takes 1 to {NODES_MAX}")]
     Layout {
         /// How many were asked for.
         nodes: u16,
         /// Why.
-        error: InitialError,
+        error: AssignError,
     },
     /// The ports would be too high.
     #[error("{nodes} nodes need {nodes} ports from {first} on; choose a lower one with --s3")]
@@ -215,12 +216,9 @@ fn cluster_secret(env: &Env, data: &Path) -> Result<ClusterSecret, DevError> {
 fn layout(folders: &[NodeFolder]) -> Result<Layout, DevError> {
     let nodes = u16::try_from(folders.len()).unwrap_or(u16::MAX);
     let replication_factor = u8::try_from(nodes).map_or(REPLICATION_FACTOR, |nodes| nodes.min(REPLICATION_FACTOR));
-    let member = |(number, folder): (usize, &NodeFolder)| Member {
-        id: folder.name().id(),
-        key: folder.name().key.0,
-        disk: folder.disk,
-        zone: format!("zone-{number}"),
-        capacity_bytes: CAPACITY_BYTES,
+    let member = |(number, folder): (usize, &NodeFolder)| {
+        let name = folder.name();
+        Member::storage(name.key.0, name.disk, format!("zone-{number}"), CAPACITY_BYTES)
     };
     let members = (1..).zip(folders).map(member).collect();
     initial(members, replication_factor, PARTITIONS).map_err(|error| DevError::Layout { nodes, error })

@@ -81,7 +81,7 @@ pub enum FolderError {
     #[error(
         "the first layout of the configuration is not the one that the node in {folder} began with; \
          what was written under that layout would not be found. Undo the change to nodes, zones, capacities, \
-         replication_factor or partitions (addresses may change)"
+         replication_factor, zone_redundancy or partitions (addresses may change)"
     )]
     OtherLayout {
         /// The data folder.

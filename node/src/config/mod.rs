@@ -7,6 +7,7 @@ pub mod credentials;
 mod generate;
 mod initial_layout;
 mod limits;
+mod redundancy;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use crate::storage::RowsConfig;
 use crate::store::NewKey;
 pub use generate::{GenerateError, Generated, Generation, generate, write_cluster_secret};
 pub use initial_layout::{InitialLayout, LayoutNode};
+pub use redundancy::{NotARedundancy, Redundancy};
 
 /// The environment variable that can hold the cluster secret.
 pub const SECRET_VARIABLE: &str = "TRELLIS_CLUSTER_SECRET";
