@@ -16,7 +16,8 @@ use trellis_spec::layout::{Layout, Member, initial};
 use crate::config::credentials;
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder};
-use crate::link::{ClusterSecret, PeerId};
+use crate::link::ClusterSecret;
+use crate::membership::Hint;
 use crate::node::{Node, Settings, Setup, StartError, listen};
 use crate::secret_file::{self, SecretFileError};
 use crate::store::{KeyError, NewKey};
@@ -110,18 +111,19 @@ impl DevCluster {
         let cluster_secret = cluster_secret(env, &options.data)?;
         let layout = layout(&folders)?;
         let (links, listeners) = listen_all(options.s3, folders.len()).await?;
-        let peers: Vec<(PeerId, String)> = folders
-            .iter()
-            .zip(&links)
-            .map(|(folder, link)| (folder.name().key, bound(link).to_string()))
-            .collect();
+        let hint = |(folder, link): (&NodeFolder, &TcpListener)| Hint {
+            name: folder.name(),
+            address: bound(link).to_string(),
+        };
+        let addresses: Vec<Hint> = folders.iter().zip(&links).map(hint).collect();
         let endpoints = listeners.iter().map(url).collect();
         let mut nodes = Vec::new();
         for ((folder, link), s3) in folders.into_iter().zip(links).zip(listeners) {
             let setup = Setup {
                 folder,
                 layout: layout.clone(),
-                peers: peers.clone(),
+                addresses: addresses.clone(),
+                advertise: None,
                 cluster_secret: cluster_secret.clone(),
                 link,
                 s3,

@@ -25,6 +25,7 @@ const IDENTITY_FILE: &str = "node.key";
 const DISK_FILE: &str = "disk-id";
 const LAYOUT_FILE: &str = "first-layout";
 const PEERS_FILE: &str = "peers";
+const CONTACTS_FILE: &str = "contacts.json";
 const ROWS_FOLDER: &str = "rows";
 const BLOCKS_FOLDER: &str = "blocks";
 /// Objects lie in the folder as they are: only the node's user may look.
@@ -151,6 +152,11 @@ impl NodeFolder {
     /// Where it is written down how far peers were.
     pub fn peers(&self) -> PathBuf {
         self.folder.path().join(PEERS_FILE)
+    }
+
+    /// Where it is written down where other nodes are.
+    pub fn contacts(&self) -> PathBuf {
+        self.folder.path().join(CONTACTS_FILE)
     }
 
     /// Where blocks are kept.

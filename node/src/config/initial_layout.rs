@@ -7,7 +7,7 @@ use trellis_spec::layout::{Layout, Member, Wanted, first};
 use super::redundancy::Redundancy;
 use super::{BadValue, bad};
 use crate::folder::NodeName;
-use crate::link::PeerId;
+use crate::membership::{Hint, is_address};
 
 const PARTITIONS: u32 = 256;
 const ZONE_MAX_BYTES: usize = 64;
@@ -38,7 +38,7 @@ pub struct LayoutNode {
     pub zone: String,
     /// How much it offers.
     pub capacity_bytes: u64,
-    /// Where the other nodes dial it: host and port.
+    /// Where the other nodes dial it: host and port. Where it is now, nodes tell each other.
     pub address: String,
 }
 
@@ -60,10 +60,13 @@ impl InitialLayout {
         first(wanted, self.partitions).map_err(|error| bad(key_of(&error), error))
     }
 
-    /// Where all nodes are dialed.
-    pub fn peers(&self) -> Vec<(PeerId, String)> {
-        let peer = |node: &LayoutNode| (node.id.key, node.address.clone());
-        self.nodes.iter().map(peer).collect()
+    /// Where to look for the nodes.
+    pub fn addresses(&self) -> Vec<Hint> {
+        let hint = |node: &LayoutNode| Hint {
+            name: node.id,
+            address: node.address.clone(),
+        };
+        self.nodes.iter().map(hint).collect()
     }
 }
 
@@ -88,11 +91,7 @@ impl LayoutNode {
     }
 
     fn check(&self) -> Result<(), BadValue> {
-        let port = self
-            .address
-            .rsplit_once(':')
-            .map(|(host, port)| (host, port.parse::<u16>()));
-        if !matches!(port, Some((host, Ok(1..))) if !host.is_empty()) {
+        if !is_address(&self.address) {
             let problem = format!(
                 "{:?} is not host:port, such as \"garden.example.org:3901\"",
                 self.address

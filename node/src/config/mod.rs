@@ -19,6 +19,7 @@ use crate::advice::advice;
 use crate::cluster::Limits;
 use crate::link::{ClusterSecret, Timing};
 use crate::logging::{self, LogFormat};
+use crate::membership::is_address;
 use crate::node::Settings;
 use crate::secret_file::SecretFileError;
 use crate::storage::RowsConfig;
@@ -89,6 +90,9 @@ pub struct S3Config {
 pub struct LinksConfig {
     /// Where other nodes dial this one.
     pub listen: SocketAddr,
+    /// Where other nodes are to dial this one, host and port, if that differs from what they are told otherwise: its
+    /// address in the layout, then where it listens, or from where they see it come.
+    pub advertise: Option<String>,
     /// Their times.
     pub timing: Timing,
 }
@@ -202,6 +206,11 @@ impl Config {
                 "must not be empty; us-east-1 is what most clients expect",
             ));
         }
+        let advertised = self.links.advertise.as_deref();
+        if let Some(address) = advertised.filter(|address| !is_address(address)) {
+            let problem = format!("{address:?} is not host:port, such as \"garden.example.org:3901\"");
+            return Err(bad("links.advertise", problem));
+        }
         self.initial_layout.layout().map(|_| ())
     }
 
@@ -295,6 +304,7 @@ impl Default for LinksConfig {
     fn default() -> Self {
         LinksConfig {
             listen: SocketAddr::from(([0, 0, 0, 0], 3901)),
+            advertise: None,
             timing: Timing::default(),
         }
     }
