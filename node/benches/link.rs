@@ -90,7 +90,7 @@ async fn pair() -> Vec<Arc<Mesh>> {
     let peers: Vec<_> = identities
         .iter()
         .map(Identity::peer_id)
-        .zip(listeners.iter().map(address))
+        .zip(listeners.iter().map(|listener| vec![address(listener)]))
         .collect();
     let meshes: Vec<_> = identities
         .into_iter()

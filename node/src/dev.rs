@@ -10,12 +10,14 @@ use tokio::net::TcpListener;
 use trellis_s3api::error::StoreError;
 use trellis_s3api::object::hex;
 use trellis_s3api::store::ObjectStore;
-use trellis_spec::layout::{InitialError, Layout, Member, initial};
+use trellis_spec::layout::assign::AssignError;
+use trellis_spec::layout::{Layout, Member, initial};
 
 use crate::config::credentials;
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder};
-use crate::link::{ClusterSecret, PeerId};
+use crate::link::ClusterSecret;
+use crate::membership::Hint;
 use crate::node::{Node, Settings, Setup, StartError, listen};
 use crate::secret_file::{self, SecretFileError};
 use crate::store::{KeyError, NewKey};
@@ -67,12 +69,12 @@ pub enum DevError {
         found: u16,
     },
     /// There is no layout for so many nodes.
-    #[error("no cluster of {nodes} nodes can be made: {error:?}; --nodes takes 1 to {NODES_MAX}")]
+    #[error("no cluster of {nodes} nodes can be made: {error}; --nodes takes 1 to {NODES_MAX}")]
     Layout {
         /// How many were asked for.
         nodes: u16,
         /// Why.
-        error: InitialError,
+        error: AssignError,
     },
     /// The ports would be too high.
     #[error("{nodes} nodes need {nodes} ports from {first} on; choose a lower one with --s3")]
@@ -109,18 +111,19 @@ impl DevCluster {
         let cluster_secret = cluster_secret(env, &options.data)?;
         let layout = layout(&folders)?;
         let (links, listeners) = listen_all(options.s3, folders.len()).await?;
-        let peers: Vec<(PeerId, String)> = folders
-            .iter()
-            .zip(&links)
-            .map(|(folder, link)| (folder.name().key, bound(link).to_string()))
-            .collect();
+        let hint = |(folder, link): (&NodeFolder, &TcpListener)| Hint {
+            name: folder.name(),
+            address: bound(link).to_string(),
+        };
+        let addresses: Vec<Hint> = folders.iter().zip(&links).map(hint).collect();
         let endpoints = listeners.iter().map(url).collect();
         let mut nodes = Vec::new();
         for ((folder, link), s3) in folders.into_iter().zip(links).zip(listeners) {
             let setup = Setup {
                 folder,
                 layout: layout.clone(),
-                peers: peers.clone(),
+                addresses: addresses.clone(),
+                advertise: None,
                 cluster_secret: cluster_secret.clone(),
                 link,
                 s3,
@@ -215,12 +218,9 @@ fn cluster_secret(env: &Env, data: &Path) -> Result<ClusterSecret, DevError> {
 fn layout(folders: &[NodeFolder]) -> Result<Layout, DevError> {
     let nodes = u16::try_from(folders.len()).unwrap_or(u16::MAX);
     let replication_factor = u8::try_from(nodes).map_or(REPLICATION_FACTOR, |nodes| nodes.min(REPLICATION_FACTOR));
-    let member = |(number, folder): (usize, &NodeFolder)| Member {
-        id: folder.name().id(),
-        key: folder.name().key.0,
-        disk: folder.disk,
-        zone: format!("zone-{number}"),
-        capacity_bytes: CAPACITY_BYTES,
+    let member = |(number, folder): (usize, &NodeFolder)| {
+        let name = folder.name();
+        Member::storage(name.key.0, name.disk, format!("zone-{number}"), CAPACITY_BYTES)
     };
     let members = (1..).zip(folders).map(member).collect();
     initial(members, replication_factor, PARTITIONS).map_err(|error| DevError::Layout { nodes, error })

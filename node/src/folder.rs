@@ -25,6 +25,7 @@ const IDENTITY_FILE: &str = "node.key";
 const DISK_FILE: &str = "disk-id";
 const LAYOUT_FILE: &str = "first-layout";
 const PEERS_FILE: &str = "peers";
+const CONTACTS_FILE: &str = "contacts.json";
 const ROWS_FOLDER: &str = "rows";
 const BLOCKS_FOLDER: &str = "blocks";
 /// Objects lie in the folder as they are: only the node's user may look.
@@ -81,7 +82,7 @@ pub enum FolderError {
     #[error(
         "the first layout of the configuration is not the one that the node in {folder} began with; \
          what was written under that layout would not be found. Undo the change to nodes, zones, capacities, \
-         replication_factor or partitions (addresses may change)"
+         replication_factor, zone_redundancy or partitions (addresses may change)"
     )]
     OtherLayout {
         /// The data folder.
@@ -151,6 +152,11 @@ impl NodeFolder {
     /// Where it is written down how far peers were.
     pub fn peers(&self) -> PathBuf {
         self.folder.path().join(PEERS_FILE)
+    }
+
+    /// Where it is written down where other nodes are.
+    pub fn contacts(&self) -> PathBuf {
+        self.folder.path().join(CONTACTS_FILE)
     }
 
     /// Where blocks are kept.

@@ -11,6 +11,7 @@ pub mod env;
 pub mod folder;
 pub mod link;
 pub mod logging;
+pub mod membership;
 pub mod node;
 pub mod secret_file;
 pub mod server;

@@ -1,5 +1,6 @@
 //! A whole node: storage, replica, links, coordinator, object store, front door and admin API, put together.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,17 +9,19 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trellis_s3api::front::{FrontDoor, FrontDoorConfig, WallTime};
-use trellis_spec::layout::{Knowledge, Layout};
+use trellis_spec::layout::assign::Role;
+use trellis_spec::layout::{Knowledge, Layout, LayoutVersion};
 use trellis_spec::peer::Peer;
 
 use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
 use crate::cluster::{
-    Collector, Coordinator, LayoutsError, Life, Limits, Memory, Movers, Repairer, Replica, ReplicaService, Scrubber,
-    Standing,
+    Collector, Coordinator, Known, Layouts, LayoutsError, Life, Limits, Memory, Movers, Repairer, Replica,
+    ReplicaService, Scrubber, Standing,
 };
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
+use crate::membership::{Hint, Membership, Start};
 use crate::storage::{BlockFiles, DiskRows, OpenError, Opened, Rows, RowsConfig, RowsError};
 use crate::store::{ClusterStore, SecretWrapping};
 
@@ -44,8 +47,10 @@ pub struct Setup {
     pub folder: NodeFolder,
     /// The layout of the cluster.
     pub layout: Layout,
-    /// All nodes and their addresses.
-    pub peers: Vec<(PeerId, String)>,
+    /// Nodes, this one perhaps among them, and where they may be dialed: where to begin to look for the others.
+    pub addresses: Vec<Hint>,
+    /// Where others are to dial this node, if that is not what they would think.
+    pub advertise: Option<String>,
     /// What all nodes of the cluster know.
     pub cluster_secret: ClusterSecret,
     /// Where peers dial this node.
@@ -71,12 +76,16 @@ pub enum StartError {
     /// The admin API cannot be served.
     #[error(transparent)]
     Admin(#[from] SocketError),
-    /// The layout does not name this node.
+    /// The layout names the key of this node with another disk.
     #[error(
-        "the layout does not name this node ({0}): its key or its disk is not the one that was configured. \
-         Put this id into initial_layout if the cluster never ran; a node that lost its data cannot take its old place"
+        "the layout names the key of this node with another disk than that of its data folder ({0}): the data are not \
+         those that the node had. A node that lost its data cannot take its old place. If the disk is not mounted, mount \
+         it; if the data are lost, make a new node with `trellis node init` in an empty folder"
     )]
-    NotAMember(Box<NodeName>),
+    OtherDisk(Box<NodeName>),
+    /// Where to dial this node is not known.
+    #[error("the address that the listener for links has cannot be found out: {0}")]
+    Address(std::io::Error),
     /// The clock was never set.
     #[error("the clock of this machine shows a time before 2025; set it, or wait until time synchronisation has")]
     Clock,
@@ -110,7 +119,8 @@ impl Node {
         let Setup {
             folder,
             layout,
-            peers,
+            addresses,
+            advertise,
             cluster_secret,
             link,
             s3,
@@ -130,22 +140,33 @@ impl Node {
         let replica = Replica::new(env.clone(), peer, rows.clone(), blocks, settings.limits.clone())?;
         let replica = Arc::new(replica.with_standing(standing.clone()));
         let wrapping = SecretWrapping::new(cluster_secret.bytes());
+        let start = Start {
+            name,
+            listen: link.local_addr().map_err(StartError::Address)?,
+            advertise,
+            configured: addresses,
+            file: folder.contacts(),
+        };
+        let membership = Membership::open(env.clone(), start, standing.clone());
         let mesh = Mesh::start(MeshConfig {
             env: env.clone(),
             identity: folder.identity.clone(),
             secret: cluster_secret,
             cluster: layout.hash(),
             listener: link,
-            peers,
-            service: Arc::new(ReplicaService::new(replica.clone())),
+            peers: membership.peers(),
+            service: membership.reception(Arc::new(ReplicaService::new(replica.clone()))),
             timing: settings.timing,
         });
         greet(&standing, &mesh, &rows, settings.limits.greet_interval_ms);
+        membership.run(&mesh, Duration::from_millis(settings.limits.greet_interval_ms));
         let coordinator = Coordinator::new(env.clone(), settings.limits, replica, mesh.clone());
         let coordinator = Arc::new(coordinator);
         let stop = CancellationToken::new();
         work(env, "collector", &stop, Collector::new(coordinator.clone()).run());
         work(env, "tidings", &stop, coordinator.clone().spread_tidings());
+        let depending = depend_on_active_layouts(standing.clone(), coordinator.layouts().clone(), name.key);
+        work(env, "standing", &stop, depending);
         let store = ClusterStore::new(coordinator.clone(), wrapping);
         let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
         work(
@@ -237,8 +258,10 @@ fn check(env: &Env, folder: &NodeFolder, layout: &Layout) -> Result<NodeName, St
     if env.clock.wall_us() < CLOCK_MIN_US {
         return Err(StartError::Clock);
     }
-    if layout.member(name.id()).is_none() {
-        return Err(StartError::NotAMember(Box::new(name)));
+    match layout.members.iter().find(|member| member.key == name.key.0) {
+        Some(member) if member.disk != name.disk => return Err(StartError::OtherDisk(Box::new(name))),
+        Some(_) => {}
+        None => tracing::info!(id = %name, "the layout that the cluster began with does not name this node"),
     }
     folder.begin_with(&layout.hash())?;
     Ok(name)
@@ -260,6 +283,43 @@ fn standing(
         memory: Arc::new(Mutex::new(Memory::load(folder.peers())?)),
     };
     Ok(Standing::new(env.clone(), life, limits))
+}
+
+/// Keeps the standing up to date on whom it depends.
+async fn depend_on_active_layouts(standing: Arc<Standing>, layouts: Arc<Layouts>, me: PeerId) {
+    let (mut changes, mut before) = (layouts.changes(), Vec::new());
+    loop {
+        let sets = others_of_active_layouts(&layouts.now(), me);
+        if sets != before {
+            standing.depend_on(sets.clone());
+            before = sets;
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The storage nodes, but for `me`, of each layout that is active for some partition.
+fn others_of_active_layouts(known: &Known, me: PeerId) -> Vec<Vec<PeerId>> {
+    let knowledge = &known.peer.knowledge;
+    let partitions = knowledge.newest().into_iter().flat_map(Layout::partitions);
+    let active = partitions.flat_map(|partition| {
+        let view = knowledge.view(partition);
+        view.lo.0..=view.hi.0
+    });
+    let active: BTreeSet<u64> = active.collect();
+    let layouts = active
+        .into_iter()
+        .filter_map(|version| knowledge.layout(LayoutVersion(version)));
+    let others = layouts.map(|layout| {
+        let storage = layout.members.iter().filter(|member| member.role != Role::Gateway);
+        storage
+            .map(|member| PeerId(member.key))
+            .filter(|peer| *peer != me)
+            .collect()
+    });
+    others.collect()
 }
 
 fn greet(standing: &Arc<Standing>, mesh: &Arc<Mesh>, rows: &Arc<DiskRows>, interval_ms: u64) {

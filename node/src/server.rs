@@ -35,7 +35,8 @@ pub async fn start(env: &Env, config: &Config, path: &Path) -> Result<Node, Serv
     let setup = Setup {
         folder,
         layout,
-        peers: config.initial_layout.peers(),
+        addresses: config.initial_layout.addresses(),
+        advertise: config.links.advertise.clone(),
         cluster_secret,
         link,
         s3,

@@ -283,11 +283,15 @@ fn mistakes_in_configurations_are_named() {
     let unmounted = with("data_folder = \"node-1\"", "data_folder = \"node-9\"");
     assert!(unmounted.contains("trellis node init"), "{unmounted}");
     ok(&["node", "init", "--data", text(&three.path("other".to_owned()))]);
-    let stranger = with("data_folder = \"node-1\"", "data_folder = \"other\"");
-    let id = ok(&["node", "id", "--data", text(&three.path("other".to_owned()))]);
+    let other = text_before.replace("data_folder = \"node-1\"", "data_folder = \"other\"");
+    fs::write(&config, other).unwrap();
+    let (newcomer, id) = (
+        ok(&check),
+        ok(&["node", "id", "--data", text(&three.path("other".to_owned()))]),
+    );
     assert!(
-        stranger.contains("does not name this node") && stranger.contains(id.trim()),
-        "{stranger}"
+        newcomer.contains("does not name this node") && newcomer.contains(id.trim()),
+        "{newcomer}"
     );
     fs::write(&config, &text_before).unwrap();
 

@@ -283,15 +283,17 @@ fn in_folder() -> Vec<Obstacle> {
             &["node-1", "there is a file where a folder should be"],
         ),
         obstacle(
-            "the folder of another node",
+            "an empty folder under the key of a node",
             |scene| {
+                let key = fs::read(scene.path("node-1/node.key")).unwrap();
                 fs::remove_dir_all(scene.path("node-1")).unwrap();
                 ok(&["node", "init", "--data", text(&scene.path("node-1"))]);
+                fs::write(scene.path("node-1/node.key"), key).unwrap();
             },
             &[
-                "the layout does not name this node",
-                "initial_layout",
+                "the key of this node with another disk",
                 "cannot take its old place",
+                "trellis node init",
             ],
         ),
         obstacle(

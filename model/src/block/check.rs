@@ -59,10 +59,7 @@ pub(super) fn admitted() -> Admitted {
     static ADMITTED: OnceLock<Admitted> = OnceLock::new();
     let member = |id| Member {
         id: NodeId(id),
-        key: [0; 32],
-        disk: [0; 16],
-        zone: String::new(),
-        capacity_bytes: 1,
+        ..Member::storage([0; 32], [0; 16], "", 1)
     };
     *ADMITTED.get_or_init(|| {
         let layout = initial(vec![member(0), member(1), member(2)], 3, 1).expect("three nodes make a layout");

@@ -26,10 +26,7 @@ pub(super) const FIRST: LayoutVersion = LayoutVersion(1);
 pub(super) fn knowledge(replicas: u8, layouts: &[Vec<u8>]) -> BTreeMap<View, Knowledge> {
     let member = |index: u8| Member {
         id: World::node(usize::from(index)),
-        key: [index; 32],
-        disk: [index; 16],
-        zone: index.to_string(),
-        capacity_bytes: 1,
+        ..Member::storage([index; 32], [index; 16], index.to_string(), 1)
     };
     let first = initial((0..replicas).map(member).collect(), replicas, 1).expect("as many members as copies");
     let mut known: Option<Knowledge> = None;

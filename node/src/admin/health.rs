@@ -58,10 +58,7 @@ mod tests {
     fn quorums(nodes: u64, replication_factor: u8) -> Quorums {
         let member = |id| Member {
             id: NodeId(id),
-            key: [0; 32],
-            disk: [0; 16],
-            zone: format!("zone-{id}"),
-            capacity_bytes: 1 << 40,
+            ..Member::storage([0; 32], [0; 16], format!("zone-{id}"), 1 << 40)
         };
         Quorums::of(&initial((1..=nodes).map(member).collect(), replication_factor, 64).unwrap())
     }

@@ -261,7 +261,7 @@ fn node_status(member: &Member, peer: Option<&PeerStatus>, me: PeerId) -> NodeSt
     let mut status = NodeStatus {
         id: name.to_string(),
         zone: member.zone.clone(),
-        capacity_bytes: member.capacity_bytes,
+        capacity_bytes: member.role.capacity_bytes(),
         address: peer.map(|peer| peer.address.clone()),
         state: if key == me {
             LinkState::ThisNode

@@ -64,7 +64,7 @@ pub struct NodeStatus {
     pub id: String,
     /// The zone it is in.
     pub zone: String,
-    /// What the layout says it offers.
+    /// What the layout says it offers; 0 for a gateway.
     pub capacity_bytes: u64,
     /// Where it is dialed; nothing for this node itself.
     pub address: Option<String>,

@@ -90,7 +90,10 @@ fn check(file: &Path) -> CliResult {
     let node = match read_name(&config.data_folder) {
         Ok(name) => match layout.nodes.iter().find(|node| node.id == name) {
             Some(node) => format!("this node is in zone {}, at {}", node.zone, node.address),
-            None => return Err(StartError::NotAMember(Box::new(name)).into()),
+            None if layout.nodes.iter().any(|node| node.id.key == name.key) => {
+                return Err(StartError::OtherDisk(Box::new(name)).into());
+            }
+            None => format!("initial_layout does not name this node ({name}), which starts without a role"),
         },
         Err(error @ FolderError::NotInitialised(_)) => format!("but {error}"),
         Err(error) => return Err(error.into()),

@@ -1,17 +1,19 @@
 //! What nodes tell each other about themselves, and whether they are trusted for it.
 //!
-//! A node greets every peer when it starts and ever again, and says how far its log is. The peer remembers that. A
+//! A node greets every peer that it hears of, and ever again, and says how far its log is. The peer remembers that. A
 //! node that comes back with less than a peer remembers runs on an older copy of its disk: promises that it gave are
 //! gone, so that even accepting a value would be unsafe. It is told, and answers nobody any more. Until a peer has
-//! welcomed this life of a node, the node does not answer that peer, and not itself before so many have that they are a
-//! majority together with it. What was committed after the last greeting is not covered.
+//! welcomed this life of a node, the node does not answer that peer, and not itself before so many of those that an active
+//! layout names have that they are a majority together with it, for each such layout. Who has no part in any layout is
+//! greeted and welcomed by whom it talks to, and waited for by nobody. What was committed after the last greeting is not
+//! covered.
 //!
-//! An answer to a greeting tells the time as well. A node whose clock differs from a majority of its peers' by more than
+//! An answer to a greeting tells the time as well. A node whose clock differs from a majority of those peers' by more than
 //! replicas accept coordinates no writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -80,19 +82,30 @@ pub struct Standing {
     env: Env,
     life: u64,
     opened_at: u64,
-    peers: Vec<PeerId>,
     memory: Arc<Mutex<Memory>>,
     skew_us: u64,
     now: watch::Sender<Now>,
+    /// How greetings go out, once they do.
+    greeter: OnceLock<Greeter>,
+    /// Those who are greeted.
+    greeted: Mutex<BTreeSet<PeerId>>,
+}
+
+struct Greeter {
+    network: Weak<dyn Network>,
+    commits: Arc<dyn Fn() -> u64 + Send + Sync>,
+    every: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Now {
+    /// The others of each active layout.
+    sets: Vec<Vec<PeerId>>,
     /// Those who welcomed this life.
     welcomes: Vec<PeerId>,
     /// Why this node must not serve.
     refused: Option<Arc<str>>,
-    /// By how many microseconds the clocks of peers are certainly ahead, negative for behind, as last heard.
+    /// By how many microseconds the clocks of these others are certainly ahead, negative for behind, as last heard.
     ahead_us: BTreeMap<PeerId, i64>,
     clock: ClockState,
 }
@@ -152,6 +165,22 @@ impl Memory {
     }
 }
 
+impl Now {
+    /// All others that active layouts name.
+    fn others(&self) -> BTreeSet<PeerId> {
+        self.sets.iter().flatten().copied().collect()
+    }
+
+    /// Are those who welcomed this life, together with this node, a majority of each active layout?
+    fn is_welcome(&self) -> bool {
+        let is_majority = |set: &Vec<PeerId>| {
+            let welcomed = set.iter().filter(|peer| self.welcomes.contains(peer));
+            welcomed.count() >= set.len().div_ceil(2)
+        };
+        self.sets.iter().all(is_majority)
+    }
+}
+
 fn parse_line(line: &str) -> Option<(PeerId, Remembered)> {
     let mut words = line.split(' ');
     let peer = words.next()?.parse().ok()?;
@@ -172,11 +201,25 @@ impl Standing {
             life: env.random_u64(),
             env,
             opened_at,
-            peers,
             memory,
             skew_us: limits.clock_skew_max_ms.saturating_mul(1000),
-            now: watch::Sender::default(),
+            now: watch::Sender::new(Now {
+                sets: vec![peers],
+                ..Now::default()
+            }),
+            greeter: OnceLock::new(),
+            greeted: Mutex::default(),
         })
+    }
+
+    /// From now on these are to welcome the node: the others of each active layout.
+    pub fn depend_on(self: &Arc<Self>, sets: Vec<Vec<PeerId>>) {
+        let all: BTreeSet<PeerId> = sets.iter().flatten().copied().collect();
+        self.now.send_modify(|now| {
+            now.ahead_us.retain(|peer, _| all.contains(peer));
+            now.sets = sets;
+        });
+        self.meet(all);
     }
 
     /// Why this node must not serve, if so.
@@ -205,8 +248,7 @@ impl Standing {
 
     /// Waits a while for enough welcomes. Says whether this node may count its own answers.
     pub(super) async fn is_welcome(&self) -> bool {
-        let needed = self.peers.len().div_ceil(2);
-        self.wait(|now| now.welcomes.len() >= needed).await
+        self.wait(Now::is_welcome).await
     }
 
     async fn wait(&self, is_welcome: impl Fn(&Now) -> bool) -> bool {
@@ -245,14 +287,35 @@ impl Standing {
         commits: Arc<dyn Fn() -> u64 + Send + Sync>,
         every: Duration,
     ) {
-        for peer in self.peers.clone() {
-            let (standing, network) = (Arc::downgrade(self), Arc::downgrade(network));
-            let greeting = greet_peer(standing, network, peer, commits.clone(), every);
-            self.env.spawner.spawn("greet", Box::pin(greeting));
-        }
+        let network = Arc::downgrade(network);
+        // There is one network in a life.
+        let _ = self.greeter.set(Greeter {
+            network,
+            commits,
+            every,
+        });
+        let peers = self.now.borrow().others();
+        self.meet(peers);
         if self.memory().file.is_some() {
             let (memory, env) = (Arc::downgrade(&self.memory), self.env.clone());
             self.env.spawner.spawn("remember", Box::pin(keep(memory, env, every)));
+        }
+    }
+
+    /// Greets these as well from now on.
+    pub fn meet(self: &Arc<Self>, peers: impl IntoIterator<Item = PeerId>) {
+        let Some(Greeter {
+            network,
+            commits,
+            every,
+        }) = self.greeter.get()
+        else {
+            return;
+        };
+        let mut greeted = locked(&self.greeted);
+        for peer in peers.into_iter().filter(|peer| greeted.insert(*peer)) {
+            let greeting = greet_peer(Arc::downgrade(self), network.clone(), peer, commits.clone(), *every);
+            self.env.spawner.spawn("greet", Box::pin(greeting));
         }
     }
 
@@ -317,13 +380,17 @@ impl Standing {
     }
 
     fn note_clock(&self, peer: PeerId, ahead_us: Option<i64>) {
-        let (skew_us, peers) = (self.skew_us, self.peers.len());
+        let skew_us = self.skew_us;
         self.now.send_if_modified(|now| {
+            let peers = now.others();
+            if !peers.contains(&peer) {
+                return false;
+            }
             match ahead_us {
                 Some(ahead_us) => _ = now.ahead_us.insert(peer, ahead_us),
                 None => _ = now.ahead_us.remove(&peer),
             }
-            let clock = judge_clock(now.ahead_us.values().copied(), peers, skew_us);
+            let clock = judge_clock(now.ahead_us.values().copied(), peers.len(), skew_us);
             match (now.clock, clock) {
                 (ClockState::Agrees, ClockState::Differs(by_us)) => tracing::error!(
                     by_ms = by_us / 1000,
@@ -454,6 +521,24 @@ mod tests {
         assert_eq!(again.judge(peer, &greeting(4, 20, 20)), Some(21));
         std::fs::write(&file, "nonsense\n").unwrap();
         assert!(matches!(Memory::load(file), Err(SecretFileError::Malformed { .. })));
+    }
+
+    #[test]
+    fn enough_of_every_active_layout_have_to_welcome_a_life() {
+        let peer = |number| PeerId([number; 32]);
+        let mut now = Now {
+            sets: vec![vec![peer(1), peer(2)], vec![peer(2), peer(3), peer(4), peer(5)]],
+            ..Now::default()
+        };
+        assert!(!now.is_welcome());
+        now.welcomes = vec![peer(3), peer(4), peer(9)];
+        assert!(!now.is_welcome(), "nobody of the older layout");
+        now.welcomes.push(peer(1));
+        assert!(now.is_welcome());
+        now.welcomes = vec![peer(2)];
+        assert!(!now.is_welcome(), "one of four others");
+        now.sets.pop();
+        assert!(now.is_welcome());
     }
 
     #[test]

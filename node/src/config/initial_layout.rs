@@ -1,11 +1,13 @@
 //! The layout that a cluster begins with, as every node's configuration gives it.
 
 use serde::Deserialize;
-use trellis_spec::layout::{InitialError, Layout, Member, initial};
+use trellis_spec::layout::assign::AssignError;
+use trellis_spec::layout::{Layout, Member, Wanted, first};
 
+use super::redundancy::Redundancy;
 use super::{BadValue, bad};
 use crate::folder::NodeName;
-use crate::link::PeerId;
+use crate::membership::{Hint, is_address};
 
 const PARTITIONS: u32 = 256;
 const ZONE_MAX_BYTES: usize = 64;
@@ -16,6 +18,9 @@ const ZONE_MAX_BYTES: usize = 64;
 pub struct InitialLayout {
     /// Replicas of everything.
     pub replication_factor: u8,
+    /// In how many zones everything is.
+    #[serde(default)]
+    pub zone_redundancy: Redundancy,
     /// Into how many parts all keys are divided.
     #[serde(default = "partitions")]
     pub partitions: u32,
@@ -31,9 +36,9 @@ pub struct LayoutNode {
     pub id: NodeName,
     /// Nodes of one zone fail together.
     pub zone: String,
-    /// How much it offers; only the proportions between nodes matter.
+    /// How much it offers.
     pub capacity_bytes: u64,
-    /// Where the other nodes dial it: host and port.
+    /// Where the other nodes dial it: host and port. Where it is now, nodes tell each other.
     pub address: String,
 }
 
@@ -47,48 +52,46 @@ impl InitialLayout {
         for node in &self.nodes {
             node.check()?;
         }
-        let members = self.nodes.iter().map(LayoutNode::member).collect();
-        let layout = initial(members, self.replication_factor, self.partitions);
-        layout.map_err(|error| match error {
-            InitialError::Partitions(found) => bad(
-                "initial_layout.partitions",
-                format!("{found} is not a power of two between 1 and 32768"),
-            ),
-            InitialError::TooFewNodes {
-                nodes,
-                replication_factor,
-            } => bad(
-                "initial_layout.replication_factor",
-                format!("{replication_factor} replicas cannot be kept on {nodes} nodes; 1 to {nodes} can"),
-            ),
-            InitialError::Members => bad("initial_layout.nodes", "two nodes have one id, or there are too many"),
-        })
+        let wanted = Wanted {
+            members: self.nodes.iter().map(LayoutNode::member).collect(),
+            replication_factor: self.replication_factor,
+            redundancy: self.zone_redundancy.0,
+        };
+        first(wanted, self.partitions).map_err(|error| bad(key_of(&error), error))
     }
 
-    /// Where all nodes are dialed.
-    pub fn peers(&self) -> Vec<(PeerId, String)> {
-        let peer = |node: &LayoutNode| (node.id.key, node.address.clone());
-        self.nodes.iter().map(peer).collect()
+    /// Where to look for the nodes.
+    pub fn addresses(&self) -> Vec<Hint> {
+        let hint = |node: &LayoutNode| Hint {
+            name: node.id,
+            address: node.address.clone(),
+        };
+        self.nodes.iter().map(hint).collect()
+    }
+}
+
+/// What to change when there is no such layout.
+fn key_of(error: &AssignError) -> &'static str {
+    match error {
+        AssignError::Partitions(_) | AssignError::PartitionsChanged { .. } => "initial_layout.partitions",
+        AssignError::NoReplicas | AssignError::TooFewNodes { .. } => "initial_layout.replication_factor",
+        AssignError::Redundancy { .. } | AssignError::TooFewZones { .. } => "initial_layout.zone_redundancy",
+        AssignError::TooManyNodes(_)
+        | AssignError::NamedTwice(_)
+        | AssignError::NoCapacity(_)
+        | AssignError::CapacityTooLarge
+        | AssignError::CapacityTooSmall { .. }
+        | AssignError::Stuck(_) => "initial_layout.nodes",
     }
 }
 
 impl LayoutNode {
     fn member(&self) -> Member {
-        Member {
-            id: self.id.id(),
-            key: self.id.key.0,
-            disk: self.id.disk,
-            zone: self.zone.clone(),
-            capacity_bytes: self.capacity_bytes,
-        }
+        Member::storage(self.id.key.0, self.id.disk, &*self.zone, self.capacity_bytes)
     }
 
     fn check(&self) -> Result<(), BadValue> {
-        let port = self
-            .address
-            .rsplit_once(':')
-            .map(|(host, port)| (host, port.parse::<u16>()));
-        if !matches!(port, Some((host, Ok(1..))) if !host.is_empty()) {
+        if !is_address(&self.address) {
             let problem = format!(
                 "{:?} is not host:port, such as \"garden.example.org:3901\"",
                 self.address

@@ -7,6 +7,7 @@ pub mod credentials;
 mod generate;
 mod initial_layout;
 mod limits;
+mod redundancy;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,14 @@ use crate::advice::advice;
 use crate::cluster::Limits;
 use crate::link::{ClusterSecret, Timing};
 use crate::logging::{self, LogFormat};
+use crate::membership::is_address;
 use crate::node::Settings;
 use crate::secret_file::SecretFileError;
 use crate::storage::RowsConfig;
 use crate::store::NewKey;
 pub use generate::{GenerateError, Generated, Generation, generate, write_cluster_secret};
 pub use initial_layout::{InitialLayout, LayoutNode};
+pub use redundancy::{NotARedundancy, Redundancy};
 
 /// The environment variable that can hold the cluster secret.
 pub const SECRET_VARIABLE: &str = "TRELLIS_CLUSTER_SECRET";
@@ -87,6 +90,9 @@ pub struct S3Config {
 pub struct LinksConfig {
     /// Where other nodes dial this one.
     pub listen: SocketAddr,
+    /// Where other nodes are to dial this one, host and port, if that differs from what they are told otherwise: its
+    /// address in the layout, then where it listens, or from where they see it come.
+    pub advertise: Option<String>,
     /// Their times.
     pub timing: Timing,
 }
@@ -200,6 +206,11 @@ impl Config {
                 "must not be empty; us-east-1 is what most clients expect",
             ));
         }
+        let advertised = self.links.advertise.as_deref();
+        if let Some(address) = advertised.filter(|address| !is_address(address)) {
+            let problem = format!("{address:?} is not host:port, such as \"garden.example.org:3901\"");
+            return Err(bad("links.advertise", problem));
+        }
         self.initial_layout.layout().map(|_| ())
     }
 
@@ -293,6 +304,7 @@ impl Default for LinksConfig {
     fn default() -> Self {
         LinksConfig {
             listen: SocketAddr::from(([0, 0, 0, 0], 3901)),
+            advertise: None,
             timing: Timing::default(),
         }
     }

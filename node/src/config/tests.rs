@@ -107,6 +107,12 @@ fn values_that_make_no_sense_are_named() {
         ("beat_interval_ms = 400", "beat_interval_ms = 1_500", "beat_interval_ms"),
         ("reconnect_min_ms = 20", "reconnect_min_ms = 3_000", "reconnect_min_ms"),
         ("replication_factor = 3", "replication_factor = 4", "replication_factor"),
+        (
+            "zone_redundancy = \"maximum\"",
+            "zone_redundancy = 4",
+            "zone_redundancy",
+        ),
+        ("zone_redundancy = \"maximum\"", "zone_redundancy = \"most\"", "line"),
         ("partitions = 256", "partitions = 100", "initial_layout.partitions"),
         ("filter = \"info\"", "filter = \"trellis=loud\"", "log.filter"),
         ("region = \"us-east-1\"", "region = \"\"", "s3.region"),

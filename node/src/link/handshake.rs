@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::identity::ClusterSecret;
-use super::tls::{self, Credentials, IsMember};
+use super::tls::{self, Credentials};
 use super::{Lane, PeerId};
 
 /// The version of everything that follows on a connection. Nodes of different versions refuse each other.
@@ -42,10 +42,10 @@ pub enum HandshakeError {
     /// The handshake was not over in time.
     #[error("handshake timed out")]
     TimedOut,
-    /// The other side has another key than the peer at this address should have, or none of a member.
+    /// The other side has another key than the peer at this address should have, or one of another kind.
     #[error("the other side has an unexpected key")]
     WrongKey,
-    /// The other side ended TLS; most often because this node's key is none of its members'.
+    /// The other side ended TLS: it does not take this node's key.
     #[error("the other side refused this node: {0}")]
     Refused(String),
     /// The other side does not speak TLS as we do.
@@ -101,12 +101,8 @@ impl Handshaker {
     }
 
     /// The listening side's part.
-    pub(super) async fn answer(
-        &self,
-        socket: TcpStream,
-        is_member: Arc<IsMember>,
-    ) -> Result<(PeerId, Lane, Stream), HandshakeError> {
-        let acceptor = TlsAcceptor::from(Arc::new(self.credentials.listen(is_member)));
+    pub(super) async fn answer(&self, socket: TcpStream) -> Result<(PeerId, Lane, Stream), HandshakeError> {
+        let acceptor = TlsAcceptor::from(Arc::new(self.credentials.listen()));
         let accepting = acceptor.accept_with(prepare(socket)?, |session| tls::widen(session));
         let mut stream = TlsStream::from(accepting.await?);
         let peer = tls::peer_of(stream.get_ref().1.peer_certificates()).ok_or(HandshakeError::WrongKey)?;

@@ -1,7 +1,7 @@
-//! Answers those who dial: strangers are turned away, members are served.
+//! Answers those who dial: strangers are turned away; who proves the cluster's secret is served, known or not.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Connection, Ending};
 use super::handshake::{HandshakeError, Stream};
 use super::mesh::Shared;
-use super::roster::Peer;
 use super::serving::Serving;
 use super::{Lane, PeerId};
 
 /// Handshakes under way. Whoever comes when there are more is turned away at once.
 const HANDSHAKES_MAX: usize = 256;
+
+/// Connections that are served. Whoever knows the secret could make a key for each.
+const GUESTS_MAX: usize = 4_096;
 
 /// Pause after the operating system refused a connection, most likely for want of file descriptors.
 const ACCEPT_RETRY_MS: u64 = 100;
@@ -35,6 +37,7 @@ pub(super) struct Guests {
 /// One connection that a peer dialed.
 struct Guest {
     stop: CancellationToken,
+    from: IpAddr,
 }
 
 /// Keeps a flood of strangers out of the log.
@@ -71,7 +74,7 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
 
 async fn answer(shared: Arc<Shared>, socket: TcpStream, from: SocketAddr, place: OwnedSemaphorePermit) {
     let limit = Duration::from_millis(shared.timing.handshake_timeout_ms);
-    let handshake = shared.handshaker.answer(socket, shared.is_member());
+    let handshake = shared.handshaker.answer(socket);
     let answered = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return,
@@ -79,29 +82,27 @@ async fn answer(shared: Arc<Shared>, socket: TcpStream, from: SocketAddr, place:
     };
     drop(place);
     match answered {
-        Ok((id, lane, stream)) => match shared.roster.get(id) {
-            Some(peer) => serve(&shared, &peer, lane, stream).await,
-            None => shared.guests.refused(&shared, from, "no member any more"),
+        Ok((id, lane, stream)) => match shared.guests.enter(&shared, id, lane, from.ip()) {
+            Some(guest) => serve(&shared, id, &guest, lane, stream).await,
+            None => shared.guests.refused(&shared, from, "too many connections are served"),
         },
         Err(failure) => shared.guests.refused(&shared, from, &failure.to_string()),
     }
 }
 
-async fn serve(shared: &Shared, peer: &Peer, lane: Lane, stream: Stream) {
-    let guest = shared.guests.enter(peer, lane);
-    peer.arrivals.send_modify(|arrivals| *arrivals += 1);
+async fn serve(shared: &Shared, peer: PeerId, guest: &Arc<Guest>, lane: Lane, stream: Stream) {
     let connection = Arc::new(Connection::new(shared.env.clone(), lane, shared.timing));
-    let serving = Serving::new(Arc::clone(&connection), peer.id, Arc::clone(&shared.service));
+    let serving = Serving::new(Arc::clone(&connection), peer, Arc::clone(&shared.service));
     let ending = connection
         .run(stream, &serving, &guest.stop, shared.finish.cancelled())
         .await;
     serving.close();
-    shared.guests.leave(peer.id, lane, &guest);
+    shared.guests.leave(peer, lane, guest);
     shared.roster.changed();
     match ending {
-        Ending::Violated(violation) => tracing::warn!(peer = %peer.id, ?lane, %violation, "connection of a peer ended"),
+        Ending::Violated(violation) => tracing::warn!(%peer, ?lane, %violation, "connection of a peer ended"),
         Ending::Closed | Ending::Stopped | Ending::Silent(_) | Ending::Io(_) => {
-            tracing::debug!(peer = %peer.id, ?lane, %ending, "connection of a peer ended");
+            tracing::debug!(%peer, ?lane, %ending, "connection of a peer ended");
         }
     }
 }
@@ -113,19 +114,27 @@ impl Guests {
     }
 
     /// A peer that dials again has given up the connection it had, even if the news of that is still on its way.
-    fn enter(&self, peer: &Peer, lane: Lane) -> Arc<Guest> {
-        let guest = Arc::new(Guest {
-            stop: peer.stop.child_token(),
-        });
-        let before = self
-            .present
-            .lock()
-            .expect("no holder panics")
-            .insert((peer.id, lane), Arc::clone(&guest));
-        if let Some(before) = before {
+    fn enter(&self, shared: &Shared, id: PeerId, lane: Lane, from: IpAddr) -> Option<Arc<Guest>> {
+        let stop = shared.stop.child_token();
+        let guest = Arc::new(Guest { stop, from });
+        let mut present = self.present.lock().expect("no holder panics");
+        if present.len() >= GUESTS_MAX && !present.contains_key(&(id, lane)) {
+            return None;
+        }
+        if let Some(before) = present.insert((id, lane), Arc::clone(&guest)) {
             before.stop.cancel();
         }
-        guest
+        drop(present);
+        if let Some(peer) = shared.roster.get(id) {
+            peer.arrivals.send_modify(|arrivals| *arrivals += 1);
+        }
+        Some(guest)
+    }
+
+    /// From where a peer dialed, if it has.
+    pub(super) fn seen_at(&self, peer: PeerId) -> Option<IpAddr> {
+        let present = self.present.lock().expect("no holder panics");
+        present.get(&(peer, Lane::Control)).map(|guest| guest.from)
     }
 
     fn leave(&self, peer: PeerId, lane: Lane, guest: &Arc<Guest>) {

@@ -1,5 +1,6 @@
 //! The real network of a node.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::handshake::Handshaker;
 use super::limits::Timing;
 use super::listening::{self, Guests};
 use super::roster::{PeerStatus, Roster};
-use super::tls::{Credentials, IsMember};
+use super::tls::Credentials;
 use super::{ClusterSecret, Identity, Lane, LinkError, Message, Network, PeerId, Service, dialing};
 use crate::env::{Boxed, Env};
 
@@ -27,8 +28,8 @@ pub struct MeshConfig {
     pub cluster: [u8; 32],
     /// Where peers dial this node.
     pub listener: TcpListener,
-    /// The other nodes and their addresses (`host:port`).
-    pub peers: Vec<(PeerId, String)>,
+    /// The other nodes that are known, each with the addresses (`host:port`) where it may be, likeliest first.
+    pub peers: Vec<(PeerId, Vec<String>)>,
     /// Answers the requests of peers.
     pub service: Arc<dyn Service>,
     /// The times of the links.
@@ -96,8 +97,10 @@ impl Mesh {
         self.shared.me
     }
 
-    /// Makes `peers` the peers. Connections to and from others end; a peer that moved is dialed at its new address.
-    pub fn set_peers(&self, peers: Vec<(PeerId, String)>) {
+    /// Makes `peers` the peers that are dialed; one whose addresses are others now is looked for there as soon as it is
+    /// not connected. Connections to nodes that are not among them end. Connections from them do not: who belongs to
+    /// the cluster is answered, known or not.
+    pub fn set_peers(&self, peers: Vec<(PeerId, Vec<String>)>) {
         let others = peers.into_iter().filter(|(id, _)| *id != self.shared.me).collect();
         for peer in self.shared.roster.replace(others, &self.shared.stop) {
             for lane in [Lane::Control, Lane::Bulk] {
@@ -105,6 +108,11 @@ impl Mesh {
                 self.shared.env.spawner.spawn("dial", Box::pin(keeping));
             }
         }
+    }
+
+    /// From where a peer dialed this node, if it has.
+    pub fn seen_at(&self, peer: PeerId) -> Option<IpAddr> {
+        self.shared.guests.seen_at(peer)
     }
 
     /// How the connections to all peers fare.
@@ -157,13 +165,6 @@ impl Network for Mesh {
             .asking(Lane::Control)?
             .connection
             .round_trip()
-    }
-}
-
-impl Shared {
-    pub(super) fn is_member(&self) -> Arc<IsMember> {
-        let roster = Arc::clone(&self.roster);
-        Arc::new(move |peer| roster.get(peer).is_some())
     }
 }
 

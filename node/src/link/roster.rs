@@ -20,13 +20,20 @@ pub(super) struct Roster {
 /// One peer.
 pub(super) struct Peer {
     pub(super) id: PeerId,
-    pub(super) address: String,
+    addresses: Mutex<Addresses>,
     /// Ends everything that has to do with the peer.
     pub(super) stop: CancellationToken,
-    /// Counts the connections that the peer dialed. Each is a sign that it can be reached again.
+    /// Counts the connections that the peer dialed, and news of its addresses. Each is a sign that it can be reached again.
     pub(super) arrivals: watch::Sender<u64>,
     control: Mutex<Line>,
     bulk: Mutex<Line>,
+}
+
+/// Where a peer may be.
+struct Addresses {
+    likeliest_first: Vec<String>,
+    /// The one that was dialed last.
+    last: String,
 }
 
 /// The connection of one lane, or why there is none.
@@ -47,7 +54,7 @@ enum LineState {
 pub struct PeerStatus {
     /// Who.
     pub peer: PeerId,
-    /// Where, as configured.
+    /// Where it is, or was looked for last.
     pub address: String,
     /// An estimate of the round trip time on the control lane, once there is one.
     pub round_trip: Option<Duration>,
@@ -103,19 +110,18 @@ impl Roster {
         self.peers.read().expect("no holder panics").get(&id).cloned()
     }
 
-    /// Makes `wanted` the peers. Those that stay where they are keep their connections; the new ones are returned.
-    pub(super) fn replace(&self, wanted: BTreeMap<PeerId, String>, stop: &CancellationToken) -> Vec<Arc<Peer>> {
+    /// Makes `wanted` the peers. Those that stay keep their connections; the new ones are returned.
+    pub(super) fn replace(&self, wanted: BTreeMap<PeerId, Vec<String>>, stop: &CancellationToken) -> Vec<Arc<Peer>> {
         let mut peers = self.peers.write().expect("no holder panics");
         let mut before = std::mem::take(&mut *peers);
         let mut added = Vec::new();
-        for (id, address) in wanted {
+        for (id, addresses) in wanted {
             match before.remove(&id) {
-                Some(peer) if peer.address == address => drop(peers.insert(id, peer)),
-                Some(moved) => {
-                    moved.stop.cancel();
-                    added.push(Arc::new(Peer::new(id, address, stop.child_token())));
+                Some(peer) => {
+                    peer.may_be_at(addresses);
+                    peers.insert(id, peer);
                 }
-                None => added.push(Arc::new(Peer::new(id, address, stop.child_token()))),
+                None => added.push(Arc::new(Peer::new(id, addresses, stop.child_token()))),
             }
         }
         peers.extend(added.iter().map(|peer| (peer.id, Arc::clone(peer))));
@@ -148,7 +154,7 @@ impl Roster {
 }
 
 impl Peer {
-    fn new(id: PeerId, address: String, stop: CancellationToken) -> Self {
+    fn new(id: PeerId, addresses: Vec<String>, stop: CancellationToken) -> Self {
         let line = || {
             Mutex::new(Line {
                 state: LineState::Connecting,
@@ -157,12 +163,38 @@ impl Peer {
         };
         Self {
             id,
-            address,
+            addresses: Mutex::new(Addresses {
+                last: addresses.first().cloned().unwrap_or_default(),
+                likeliest_first: addresses,
+            }),
             stop,
             arrivals: watch::Sender::new(0),
             control: line(),
             bulk: line(),
         }
+    }
+
+    /// It is looked for at these addresses from now on; at once, if they are news.
+    fn may_be_at(&self, addresses: Vec<String>) {
+        let mut held = self.addresses();
+        if held.likeliest_first != addresses {
+            held.likeliest_first = addresses;
+            drop(held);
+            self.arrivals.send_modify(|arrivals| *arrivals += 1);
+        }
+    }
+
+    /// Where to dial it this time: its addresses take turns.
+    pub(super) fn address(&self, attempt: u32) -> String {
+        let mut held = self.addresses();
+        let turn = attempt as usize % held.likeliest_first.len().max(1);
+        let address = held.likeliest_first.get(turn).cloned().unwrap_or_default();
+        held.last.clone_from(&address);
+        address
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, Addresses> {
+        self.addresses.lock().expect("no holder panics")
     }
 
     /// The connection for calls, if there is one.
@@ -201,7 +233,7 @@ impl Peer {
         let (control, bulk) = (self.line(Lane::Control).status(), self.line(Lane::Bulk).status());
         PeerStatus {
             peer: self.id,
-            address: self.address.clone(),
+            address: self.addresses().last.clone(),
             round_trip,
             control,
             bulk,

@@ -1,8 +1,8 @@
 //! TLS between nodes: version 1.3, raw public keys (RFC 7250) in place of certificates.
 //!
 //! A node's public key is its name, so there is nothing for a certificate to say: no issuer, no validity, no X.509 to
-//! parse. The side that dials accepts exactly the key of the peer it wants; the side that listens accepts the keys of
-//! members. Either way the key must sign the handshake.
+//! parse. The side that dials accepts exactly the key of the peer it wants; the side that listens accepts any key, for who
+//! belongs to the cluster is shown by the hello that follows. Either way the key must sign the handshake.
 
 use std::sync::Arc;
 
@@ -28,9 +28,6 @@ const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0
 
 /// Plaintext bytes that a session encrypts ahead of the socket, which is the size of one write to it.
 const ENCRYPTED_AHEAD_MAX_BYTES: usize = 256 * 1024;
-
-/// Tells members from strangers, at the time of asking.
-pub(super) type IsMember = dyn Fn(PeerId) -> bool + Send + Sync;
 
 /// This node's side of every TLS handshake.
 pub(super) struct Credentials {
@@ -71,10 +68,9 @@ impl Credentials {
         config
     }
 
-    /// How to answer members.
-    pub(super) fn listen(&self, is_member: Arc<IsMember>) -> ServerConfig {
-        let verifier = Members {
-            is_member,
+    /// How to answer whoever has a key.
+    pub(super) fn listen(&self) -> ServerConfig {
+        let verifier = AnyKey {
             algorithms: self.provider.signature_verification_algorithms,
         };
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
@@ -185,19 +181,13 @@ impl ServerCertVerifier for Expected {
     }
 }
 
-/// Accepts the keys of members.
-struct Members {
-    is_member: Arc<IsMember>,
+/// Accepts every key of the right kind.
+#[derive(Debug)]
+struct AnyKey {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl std::fmt::Debug for Members {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Members")
-    }
-}
-
-impl ClientCertVerifier for Members {
+impl ClientCertVerifier for AnyKey {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -209,8 +199,8 @@ impl ClientCertVerifier for Members {
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         match decode_key(end_entity) {
-            Some(peer) if (self.is_member)(peer) => Ok(ClientCertVerified::assertion()),
-            Some(_) | None => Err(CertificateError::ApplicationVerificationFailure.into()),
+            Some(_) => Ok(ClientCertVerified::assertion()),
+            None => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
 

@@ -8,6 +8,7 @@
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
+use super::assign::Role;
 use super::retire::may_enter;
 use super::table::{Layout, LayoutVersion, Partition};
 use super::view::Knowledge;
@@ -84,9 +85,10 @@ pub fn election<R: Rules>(newest: &Layout, next: Layout) -> Election<Layout, R> 
     Conditional::new(electors(newest), op, Nominate::new(next), u64::MAX)
 }
 
-/// Who elects the layout after this one.
+/// Who elects the layout after this one: its storage nodes.
 pub fn electors(layout: &Layout) -> ReplicaSets {
-    ReplicaSets::new(alloc::vec![layout.members.iter().map(|member| member.id).collect()])
+    let storage = layout.members.iter().filter(|member| member.role != Role::Gateway);
+    ReplicaSets::new(alloc::vec![storage.map(|member| member.id).collect()])
 }
 
 /// An elector answers: as any replica, but a layout is never written without a ballot. `cell` is the election of the
@@ -151,17 +153,10 @@ mod tests {
     use super::*;
     use crate::flaw::Sound;
     use crate::layout::{Member, initial};
-    use alloc::string::ToString;
     use alloc::vec;
 
     fn newest() -> Layout {
-        let member = |id| Member {
-            id: NodeId(id),
-            key: [0; 32],
-            disk: [0; 16],
-            zone: "z".to_string(),
-            capacity_bytes: 1,
-        };
+        let member = |id| Member::test(id, "z");
         let any = initial(vec![member(1), member(2), member(3), member(4)], 2, 2).unwrap();
         Layout {
             assignment: vec![vec![0, 1]; 2],

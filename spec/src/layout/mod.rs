@@ -12,7 +12,7 @@
 
 pub mod assign;
 mod elect;
-mod initial;
+mod make;
 mod retire;
 mod sync;
 mod sync_sources;
@@ -23,7 +23,7 @@ mod view;
 mod sync_tests;
 
 pub use elect::{ACTIVE_LAYOUTS_MAX, Election, Nominate, Unfit, election, electors, fit, serve_elector};
-pub use initial::{InitialError, initial};
+pub use make::{Wanted, barred, first, initial, successor};
 pub use retire::{Announcement, Certificate, Droppable, may_enter};
 pub use sync::{GatedRow, Pulled, Sync, SyncStep, Synced, pulled_rows};
 pub use sync_sources::{Sources, Standing};

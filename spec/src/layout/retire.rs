@@ -117,20 +117,13 @@ mod tests {
     use super::*;
     use crate::flaw::Sound;
     use crate::layout::{Member, initial};
-    use alloc::string::ToString;
     use alloc::vec;
 
     const P: Partition = Partition(0);
 
     /// Nodes 1, 2, 3, then 2, 3, 4.
     fn moved() -> Knowledge {
-        let member = |id| Member {
-            id: NodeId(id),
-            key: [0; 32],
-            disk: [0; 16],
-            zone: "z".to_string(),
-            capacity_bytes: 1,
-        };
+        let member = |id| Member::test(id, "z");
         let any = initial(vec![member(1), member(2), member(3), member(4)], 3, 1).unwrap();
         let one = Layout {
             assignment: vec![vec![0, 1, 2]],

@@ -1,6 +1,5 @@
 //! Scenarios of one new owner, played by hand: nodes 1, 2, 3, then 2, 3, 4; node 4 syncs.
 
-use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -32,13 +31,7 @@ const P: Partition = Partition(0);
 const ME: NodeId = NodeId(4);
 
 fn moved() -> Knowledge {
-    let member = |id| Member {
-        id: NodeId(id),
-        key: [0; 32],
-        disk: [0; 16],
-        zone: "z".to_string(),
-        capacity_bytes: 1,
-    };
+    let member = |id| Member::test(id, "z");
     let any = initial((1..=4).map(member).collect(), 3, 1).unwrap();
     let one = Layout {
         assignment: vec![vec![0, 1, 2]],

@@ -1,11 +1,13 @@
 //! One layout: an immutable table from partitions to replicas.
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use blake2::{Blake2b, Digest, digest::consts::U32};
 use serde::{Deserialize, Serialize};
 
+use super::assign::{Proof, Role, ZoneRedundancy};
 use crate::quorum::NodeId;
 
 /// The number of a layout. Each number has one content, ever.
@@ -29,7 +31,7 @@ pub type LayoutHash = [u8; 32];
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Partition(pub u16);
 
-/// A storage node as a layout names it.
+/// A node as a layout names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Its identity in protocols: derived from key and disk.
@@ -40,8 +42,10 @@ pub struct Member {
     pub disk: [u8; 16],
     /// Nodes of one zone fail together.
     pub zone: String,
-    /// Bytes that it offers.
-    pub capacity_bytes: u64,
+    /// What it does.
+    pub role: Role,
+    /// Words for people; nothing depends on them.
+    pub tags: Vec<String>,
 }
 
 /// Which nodes hold which partition, and how often each row is held.
@@ -53,13 +57,31 @@ pub struct Layout {
     pub previous: LayoutHash,
     /// Replicas per partition.
     pub replication_factor: u8,
+    /// Zones per partition.
+    pub redundancy: ZoneRedundancy,
     /// The nodes, in order of id.
     pub members: Vec<Member>,
     /// For each pair of partitions its replicas, as places in `members`, in ascending order. A power of two of them.
     pub assignment: Vec<Vec<u16>>,
+    /// The nodes that might not get a partition of rows, nor its partition of blocks, when this was made.
+    pub barred: BTreeMap<Partition, BTreeSet<NodeId>>,
+    /// Why no assignment is better.
+    pub proof: Proof,
 }
 
 impl Member {
+    /// A storage node without tags.
+    pub fn storage(key: [u8; 32], disk: [u8; 16], zone: impl Into<String>, capacity_bytes: u64) -> Self {
+        Member {
+            id: Member::derive_id(&key, &disk),
+            key,
+            disk,
+            zone: zone.into(),
+            role: Role::Storage { capacity_bytes },
+            tags: Vec::new(),
+        }
+    }
+
     /// The identity that key and disk make.
     pub fn derive_id(key: &[u8; 32], disk: &[u8; 16]) -> NodeId {
         let mut hash = Blake2b::<U32>::new();
@@ -136,29 +158,93 @@ impl Layout {
         self.members.iter().find(|member| member.id == node)
     }
 
-    /// What links compare before they let anything pass: the hash over every field, each with its length in front.
+    /// What links compare before they let anything pass: the hash over every field, each list and text with its length
+    /// in front.
     pub fn hash(&self) -> LayoutHash {
-        let mut hash = Blake2b::<U32>::new();
-        let mut put = |bytes: &[u8]| {
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        };
-        put(b"trellis layout 1");
-        put(&self.version.0.to_le_bytes());
-        put(&self.previous);
-        put(&[self.replication_factor]);
-        for member in &self.members {
-            put(&member.id.0.to_le_bytes());
-            put(&member.key);
-            put(&member.disk);
-            put(member.zone.as_bytes());
-            put(&member.capacity_bytes.to_le_bytes());
+        let mut hash = Fields::new(b"trellis layout 2");
+        hash.number(self.version.0);
+        hash.bytes(&self.previous);
+        hash.number(u64::from(self.replication_factor));
+        hash.number(match self.redundancy {
+            ZoneRedundancy::Maximum => 0,
+            ZoneRedundancy::AtLeast(zones) => 1 + u64::from(zones),
+        });
+        hash.list(&self.members, Fields::member);
+        hash.list(&self.assignment, |hash, places| {
+            hash.list(places, |hash, place| hash.number(u64::from(*place)));
+        });
+        hash.list(&self.barred, |hash, (partition, nodes)| {
+            hash.number(u64::from(partition.0));
+            hash.list(nodes, Fields::node);
+        });
+        hash.proof(&self.proof);
+        hash.0.finalize().into()
+    }
+}
+
+/// A hash over one field after the other.
+struct Fields(Blake2b<U32>);
+
+impl Fields {
+    fn new(what: &[u8]) -> Self {
+        let mut fields = Fields(Blake2b::new());
+        fields.bytes(what);
+        fields
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+    }
+
+    fn list<T>(&mut self, items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>, put: impl Fn(&mut Self, T)) {
+        let items = items.into_iter();
+        self.number(items.len() as u64);
+        items.for_each(|item| put(self, item));
+    }
+
+    fn node(&mut self, node: &NodeId) {
+        self.number(node.0);
+    }
+
+    fn member(&mut self, member: &Member) {
+        self.node(&member.id);
+        self.bytes(&member.key);
+        self.bytes(&member.disk);
+        self.bytes(member.zone.as_bytes());
+        match member.role {
+            Role::Gateway => self.number(0),
+            Role::Storage { capacity_bytes } => {
+                self.number(1);
+                self.number(capacity_bytes);
+            }
         }
-        for replicas in &self.assignment {
-            let places: Vec<u8> = replicas.iter().flat_map(|place| place.to_le_bytes()).collect();
-            put(&places);
+        self.list(&member.tags, |hash, tag| hash.bytes(tag.as_bytes()));
+    }
+
+    fn proof(&mut self, proof: &Proof) {
+        self.list(&proof.left, |hash, partition| hash.number(u64::from(partition.0)));
+        self.number(proof.partition_bytes);
+        self.list(&proof.bottleneck, Fields::node);
+        self.list(&proof.prices, |hash, (node, price)| {
+            hash.node(node);
+            hash.number(u64::from(*price));
+        });
+    }
+}
+
+#[cfg(test)]
+impl Member {
+    /// A storage node of a TiB, for tests.
+    pub(crate) fn test(id: u64, zone: &str) -> Self {
+        Member {
+            id: NodeId(id),
+            ..Member::storage([0; 32], [0; 16], zone, 1 << 40)
         }
-        hash.finalize().into()
     }
 }
 

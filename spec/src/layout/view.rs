@@ -268,17 +268,10 @@ mod tests {
     use super::*;
     use crate::flaw::Sound;
     use crate::layout::{Member, initial};
-    use alloc::string::ToString;
     use alloc::vec;
 
     fn first() -> Layout {
-        let member = |id| Member {
-            id: NodeId(id),
-            key: [0; 32],
-            disk: [0; 16],
-            zone: "z".to_string(),
-            capacity_bytes: 1,
-        };
+        let member = |id| Member::test(id, "z");
         initial(vec![member(1), member(2), member(3), member(4)], 3, 4).unwrap()
     }
 

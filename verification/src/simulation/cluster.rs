@@ -272,13 +272,5 @@ impl Site {
 
 fn member(number: usize) -> Member {
     let byte = u8::try_from(number).expect("a handful of nodes");
-    let (key, disk) = ([byte; 32], [byte; 16]);
-    let id = Member::derive_id(&key, &disk);
-    Member {
-        id,
-        key,
-        disk,
-        zone: format!("zone-{number}"),
-        capacity_bytes: 1 << 40,
-    }
+    Member::storage([byte; 32], [byte; 16], format!("zone-{number}"), 1 << 40)
 }

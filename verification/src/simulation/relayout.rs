@@ -74,6 +74,7 @@ fn candidate(world: &World, at: usize) -> Option<Layout> {
         replication_factor: u8::try_from(replicas).ok()?,
         assignment: newest.assignment.iter().map(places).collect(),
         members,
+        ..newest.clone()
     })
 }
 

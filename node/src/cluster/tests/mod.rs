@@ -63,14 +63,7 @@ struct Sites {
 }
 
 fn member(number: u8) -> Member {
-    let (key, disk) = ([number; 32], [number; 16]);
-    Member {
-        id: Member::derive_id(&key, &disk),
-        key,
-        disk,
-        zone: format!("zone-{number}"),
-        capacity_bytes: 1 << 40,
-    }
+    Member::storage([number; 32], [number; 16], format!("zone-{number}"), 1 << 40)
 }
 
 fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site {

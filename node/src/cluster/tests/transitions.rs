@@ -36,6 +36,7 @@ impl Sites {
             replication_factor: owners.len() as u8,
             members,
             assignment: vec![places; newest.assignment.len()],
+            ..newest.clone()
         }
     }
 

@@ -97,7 +97,7 @@ impl Node {
             secret: self.secret.clone(),
             cluster: self.cluster,
             listener,
-            peers,
+            peers: peers.into_iter().map(|(id, address)| (id, vec![address])).collect(),
             service,
             timing: self.timing,
         })

@@ -1,5 +1,6 @@
 //! Who is kept out, and what hostile input does: it ends its own connection and nothing else.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::pki_types::ServerName;
@@ -54,35 +55,58 @@ async fn another_cluster_is_refused_on_both_sides_and_named() {
 }
 
 #[tokio::test]
-async fn another_key_at_the_address_of_a_peer_is_refused_and_so_is_a_stranger() {
+async fn another_key_at_the_address_of_a_peer_is_refused() {
     within(async {
-        let (dials_wrong_key, dials_as_stranger) = refusals(|node| node.identity = Identity::generate()).await;
-        assert_eq!(dials_wrong_key, HandshakeError::WrongKey);
-        assert!(
-            matches!(dials_as_stranger, HandshakeError::Refused(_)),
-            "{dials_as_stranger}"
-        );
+        let ((one, one_listens), (mut two, two_listens)) = (Node::new().await, Node::new().await);
+        let expected = two.here();
+        two.identity = Identity::generate();
+        let first = one.start(one_listens, vec![expected.clone()], echo());
+        let _second = two.start(two_listens, vec![one.here()], echo());
+        assert_eq!(failure(&first).await, HandshakeError::WrongKey);
+        let call = first.call(expected.0, Lane::Control, message("x", "")).await;
+        assert_eq!(call, Err(LinkError::NotConnected));
     })
     .await;
 }
 
 #[tokio::test]
-async fn membership_can_change() {
+async fn who_proves_the_secret_is_served_though_nobody_knows_it() {
     within(async {
         let ((one, one_listens), (two, two_listens)) = (Node::new().await, Node::new().await);
         let first = one.start(one_listens, vec![two.here()], echo());
         let second = two.start(two_listens, vec![], echo());
-        assert!(matches!(failure(&first).await, HandshakeError::Refused(_)));
-        second.set_peers(vec![one.here(), two.here()]);
         connected(&first).await;
-        assert!(first.call(two.id(), Lane::Control, Message::default()).await.is_ok());
+        let ask = || first.call(two.id(), Lane::Control, message("x", ""));
+        assert_eq!(ask().await, Ok(message("x", "")));
+        assert_eq!(second.seen_at(one.id()), Some(Ipv4Addr::LOCALHOST.into()));
+        let back = || second.call(one.id(), Lane::Control, Message::default());
+        assert_eq!(back().await, Err(LinkError::NotConnected));
+        second.set_peers(vec![(one.id(), vec![one.address.clone()]), (two.id(), vec![])]);
+        connected(&second).await;
+        assert!(back().await.is_ok());
         second.set_peers(vec![]);
-        assert!(matches!(failure(&first).await, HandshakeError::Refused(_)));
-        assert_eq!(
-            second.call(one.id(), Lane::Control, Message::default()).await,
-            Err(LinkError::NotConnected)
-        );
+        assert_eq!(back().await, Err(LinkError::NotConnected));
         assert_eq!(second.status(), vec![]);
+        assert_eq!(ask().await, Ok(message("x", "")));
+    })
+    .await;
+}
+
+/// The first address is another node's, the second nobody's, the third its own.
+#[tokio::test]
+async fn a_peer_is_looked_for_at_all_its_addresses_and_at_new_ones_without_losing_a_connection() {
+    within(async {
+        let ((one, one_listens), (two, two_listens)) = (Node::new().await, Node::new().await);
+        let (nobody, _) = Node::new().await;
+        let first = one.start(one_listens, vec![], echo());
+        let _second = two.start(two_listens, vec![], echo());
+        let addresses = [&one, &nobody, &two].map(|node| node.address.clone());
+        first.set_peers(vec![(two.id(), addresses.to_vec())]);
+        connected(&first).await;
+        assert_eq!(first.status()[0].address, two.address);
+        first.set_peers(vec![(two.id(), vec![nobody.address.clone()])]);
+        assert!(first.call(two.id(), Lane::Control, Message::default()).await.is_ok());
+        assert_eq!(first.status()[0].control.connections, 1);
     })
     .await;
 }

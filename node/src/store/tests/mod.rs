@@ -20,15 +20,7 @@ use crate::link::simulated::{Faults, SimulatedNetwork};
 use crate::storage::{Flush, MemoryBlockDisk, MemoryBlocks, MemoryDisk, MemoryRows};
 
 fn member(number: u8) -> Member {
-    let (key, disk) = ([number; 32], [number; 16]);
-    let zone = format!("zone-{number}");
-    Member {
-        id: Member::derive_id(&key, &disk),
-        key,
-        disk,
-        zone,
-        capacity_bytes: 1 << 40,
-    }
+    Member::storage([number; 32], [number; 16], format!("zone-{number}"), 1 << 40)
 }
 
 fn start(network: &SimulatedNetwork, node: &SimulatedNode, layout: &Layout, member: &Member) -> ClusterStore {

@@ -73,7 +73,7 @@ pub fn check<'a>(demand: &Demand, past: &Past, placement: &'a Placement) -> Resu
     let sets = legal_sets(&problem, placement)?;
     let load = loads(&problem, &sets);
     let room = |node, size| problem.room(node, size);
-    let size = placement.partition_bytes;
+    let size = placement.proof.partition_bytes;
     let fits = |node: &usize| size > 0 && load[*node] <= room(*node, size);
     if let Some(node) = (0..load.len()).find(|node| !fits(node)) {
         return Err(Violation::TooMuch(problem.nodes[node].id));
@@ -88,7 +88,7 @@ fn legal_sets(problem: &Problem, placement: &Placement) -> Result<Vec<Vec<usize>
     if placement.replicas.len() != problem.shares.len() {
         return Err(Violation::Partitions(placement.replicas.len()));
     }
-    if placement.left != problem.left() {
+    if placement.proof.left != problem.left() {
         return Err(Violation::Left);
     }
     let sets = (0..).map(Partition).zip(&problem.shares).zip(&placement.replicas);
@@ -121,8 +121,8 @@ fn loads(problem: &Problem, sets: &[Vec<usize>]) -> Vec<u64> {
 }
 
 fn no_size_is_larger(problem: &Problem, placement: &Placement) -> Result<(), Violation> {
-    let narrow = problem.places(&placement.bottleneck);
-    let room = |node: &usize| problem.room(*node, placement.partition_bytes.saturating_add(1));
+    let narrow = problem.places(&placement.proof.bottleneck);
+    let room = |node: &usize| problem.room(*node, placement.proof.partition_bytes.saturating_add(1));
     if least_replicas(problem, &narrow) <= narrow.iter().map(room).sum() {
         return Err(Violation::Size);
     }
@@ -135,7 +135,7 @@ fn no_moves_are_fewer(
     sets: &[Vec<usize>],
     is_full: impl Fn(usize) -> bool,
 ) -> Result<u64, Violation> {
-    let price_of = |node: &NodeId| placement.prices.get(node).map_or(0, |price| u64::from(*price));
+    let price_of = |node: &NodeId| placement.proof.prices.get(node).map_or(0, |price| u64::from(*price));
     let prices: Vec<u64> = problem.nodes.iter().map(|node| price_of(&node.id)).collect();
     if let Some(node) = (0..prices.len()).find(|node| prices[*node] > 0 && !is_full(*node)) {
         return Err(Violation::Price(problem.nodes[node].id));

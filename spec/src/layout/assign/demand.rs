@@ -42,6 +42,16 @@ pub enum Role {
     Gateway,
 }
 
+impl Role {
+    /// The bytes that it offers: none, if it stores nothing.
+    pub fn capacity_bytes(self) -> u64 {
+        match self {
+            Role::Storage { capacity_bytes } => capacity_bytes,
+            Role::Gateway => 0,
+        }
+    }
+}
+
 /// In how many zones every partition must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ZoneRedundancy {
@@ -143,16 +153,12 @@ pub fn barred(active: &[Vec<NodeId>]) -> BTreeSet<NodeId> {
 }
 
 impl From<&Member> for Offer {
-    /// A member without capacity is a gateway.
     fn from(member: &Member) -> Self {
         Offer {
             node: member.id,
             zone: member.zone.clone(),
-            role: match member.capacity_bytes {
-                0 => Role::Gateway,
-                capacity_bytes => Role::Storage { capacity_bytes },
-            },
-            tags: Vec::new(),
+            role: member.role,
+            tags: member.tags.clone(),
         }
     }
 }

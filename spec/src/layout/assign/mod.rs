@@ -25,6 +25,7 @@ mod demand;
 mod exchange;
 mod plan;
 mod problem;
+mod rendezvous;
 mod repair;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,13 @@ use repair::{Bottleneck, Repaired, preferred, repair};
 pub struct Placement {
     /// For each partition its replicas, in order of id.
     pub replicas: Vec<Vec<NodeId>>,
+    /// Why there is none better.
+    pub proof: Proof,
+}
+
+/// What shows, together with the placement that it is about, that there is no better one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Proof {
     /// The partitions that were left as they were, because they were pinned or what they may not have left no choice.
     pub left: BTreeSet<Partition>,
     /// How large every partition may grow at most.
@@ -65,7 +73,7 @@ pub struct Placement {
 impl Placement {
     /// Bytes that fit in the whole cluster, each counted once.
     pub fn usable_bytes(&self) -> u64 {
-        self.partition_bytes.saturating_mul(self.replicas.len() as u64)
+        self.proof.partition_bytes.saturating_mul(self.replicas.len() as u64)
     }
 
     /// The assignment as a layout has it: places in `members`, which are in order of id. `None` if one is not there.
@@ -107,11 +115,14 @@ fn placement(problem: &Problem, repaired: Repaired, narrow: &Bottleneck, partiti
     let prices = problem.nodes.iter().zip(repaired.prices);
     let prices = prices.filter_map(|(node, price)| Some((node.id, u32::try_from(price).ok()?)));
     let bottleneck = narrow.short_at(problem, partition_bytes + 1);
-    Placement {
-        replicas: repaired.sets.iter().map(|set| problem.names(set)).collect(),
+    let proof = Proof {
         left: problem.left(),
         partition_bytes,
         bottleneck: problem.names(&bottleneck).into_iter().collect(),
         prices: prices.filter(|(_, price)| *price > 0).collect(),
+    };
+    Placement {
+        replicas: repaired.sets.iter().map(|set| problem.names(set)).collect(),
+        proof,
     }
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::demand::{Offer, Past, Role};
+use super::demand::{Offer, Past};
 use super::{Demand, Placement};
 use crate::layout::table::Partition;
 use crate::quorum::NodeId;
@@ -80,12 +80,12 @@ impl Plan {
         let size_before = largest_size(offers_before, previous);
         Plan {
             partition_bytes_before: size_before,
-            partition_bytes_after: placement.partition_bytes,
+            partition_bytes_after: placement.proof.partition_bytes,
             usable_bytes_before: size_before.saturating_mul(previous.len() as u64),
             usable_bytes_after: placement.usable_bytes(),
             moves,
             bytes_to_move_at_most: size_before.saturating_mul(moves),
-            left: placement.left.clone(),
+            left: placement.proof.left.clone(),
             zones: by_zone(&nodes),
             nodes,
         }
@@ -105,10 +105,7 @@ fn largest_size(offers: &[Offer], replicas: &[Vec<NodeId>]) -> u64 {
 }
 
 fn offered(offers: &[Offer]) -> impl Iterator<Item = (&Offer, u64)> {
-    offers.iter().map(|offer| match offer.role {
-        Role::Storage { capacity_bytes } => (offer, capacity_bytes),
-        Role::Gateway => (offer, 0),
-    })
+    offers.iter().map(|offer| (offer, offer.role.capacity_bytes()))
 }
 
 fn gone(offers: &[Offer]) -> impl Iterator<Item = (&Offer, u64)> {

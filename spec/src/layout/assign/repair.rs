@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use super::exchange::Board;
 use super::problem::{Fate, Node, Problem, Share};
-use crate::layout::initial::score;
+use super::rendezvous::score;
 
 /// A placement in which no node has too much.
 pub(super) struct Repaired {

@@ -14,9 +14,12 @@ fn three_and(node: Offer) -> Vec<Offer> {
 fn three_equal_zones_hold_everything_each() {
     let (placement, plan) = solve(&[], &Past::default(), &demand(three()));
     assert_eq!([1, 2, 3].map(|node| load(&placement, node)), [256; 3]);
-    assert_eq!((placement.partition_bytes, placement.usable_bytes()), (TIB / 256, TIB));
+    assert_eq!(
+        (placement.proof.partition_bytes, placement.usable_bytes()),
+        (TIB / 256, TIB)
+    );
     assert_eq!((plan.moves, plan.bytes_to_move_at_most), (768, 0));
-    assert!(placement.prices.is_empty() && placement.left.is_empty());
+    assert!(placement.proof.prices.is_empty() && placement.proof.left.is_empty());
 }
 
 #[test]
@@ -43,7 +46,7 @@ fn small_zones_share_what_a_large_one_may_not_have() {
     let (placement, _) = solve(&[], &Past::default(), &two_zones);
     assert_eq!([1, 2, 3, 4].map(|node| load(&placement, node)), [128, 128, 256, 256]);
     assert_eq!(placement.usable_bytes(), 2 * TIB);
-    assert_eq!(placement.bottleneck, BTreeSet::from([NodeId(1), NodeId(2)]));
+    assert_eq!(placement.proof.bottleneck, BTreeSet::from([NodeId(1), NodeId(2)]));
 }
 
 #[test]
@@ -131,7 +134,7 @@ fn without_zones_a_single_node_will_do() {
         ..demand(vec![storage(7, "a", 1000)])
     };
     let (placement, _) = solve(&[], &Past::default(), &alone);
-    assert_eq!((load(&placement, 7), placement.partition_bytes), (256, 3));
+    assert_eq!((load(&placement, 7), placement.proof.partition_bytes), (256, 3));
 }
 
 #[test]
@@ -151,9 +154,9 @@ fn a_price_on_a_node_with_room_proves_nothing() {
     let (mut lie, _) = solve(&[], &after(&first), &now);
     // Everything moves from node 3 to node 4, and node 3 is said to be so dear that this is no dearer than staying.
     lie.replicas = vec![[1, 2, 4].map(NodeId).to_vec(); 256];
-    lie.prices = BTreeMap::from([(NodeId(3), 1)]);
+    lie.proof.prices = BTreeMap::from([(NodeId(3), 1)]);
     assert_eq!(check(&now, &after(&first), &lie), Err(Violation::Price(NodeId(3))));
-    lie.prices.clear();
+    lie.proof.prices.clear();
     assert_eq!(check(&now, &after(&first), &lie), Err(Violation::Moves(Partition(0))));
 }
 
@@ -161,10 +164,11 @@ fn a_price_on_a_node_with_room_proves_nothing() {
 fn places_are_those_of_the_members() {
     let member = |id| Member {
         id: NodeId(id),
-        key: [0; 32],
-        disk: [0; 16],
-        zone: format!("{id}"),
-        capacity_bytes: if id == 2 { 0 } else { TIB },
+        role: match id {
+            2 => Role::Gateway,
+            _ => Role::Storage { capacity_bytes: TIB },
+        },
+        ..Member::test(id, &format!("{id}"))
     };
     let members: Vec<Member> = (1..=4).map(member).collect();
     let (placement, _) = solve(

@@ -84,7 +84,7 @@ proptest! {
             prop_assert!(is_legal(&instance, &placement.replicas));
             let verified = check(&instance.demand, &instance.past, &placement).unwrap();
             let (size, moves) = value(&instance, &placement.replicas);
-            prop_assert!(size >= placement.partition_bytes);
+            prop_assert!(size >= placement.proof.partition_bytes);
             prop_assert_eq!(verified.moves(), moves);
             prop_assert_eq!(Plan::new(&[], &instance.past, &instance.demand, &placement).moves, moves);
         }
@@ -109,7 +109,7 @@ proptest! {
         if let Ok(placement) = assign(&instance.demand, &fresh) {
             let again = assign(&instance.demand, &after(&placement)).unwrap();
             prop_assert_eq!(&again.replicas, &placement.replicas);
-            prop_assert_eq!(again.partition_bytes, placement.partition_bytes);
+            prop_assert_eq!(again.proof.partition_bytes, placement.proof.partition_bytes);
         }
     }
 
@@ -129,7 +129,7 @@ proptest! {
             }
             let (size, moves) = value(&instance, &changed.replicas);
             let is_as_good = is_legal(&instance, &changed.replicas)
-                && size >= placement.partition_bytes
+                && size >= placement.proof.partition_bytes
                 && moves == value(&instance, &placement.replicas).1;
             let accepted = check(&instance.demand, &instance.past, &changed);
             prop_assert!(accepted.is_err() || is_as_good, "{:?}", accepted);
@@ -139,16 +139,16 @@ proptest! {
     #[test]
     fn a_changed_proof_is_rejected(instance in instances(6, 3, 3), less in any::<u64>(), more in any::<u64>()) {
         let Ok(placement) = assign(&instance.demand, &instance.past) else { return Ok(()) };
-        let less = 1 + less % placement.partition_bytes;
+        let less = 1 + less % placement.proof.partition_bytes;
         let lies: [fn(&mut Placement, u64, u64); 8] = [
-            |lie, _, _| lie.partition_bytes -= 1,
-            |lie, less, _| lie.partition_bytes -= less,
-            |lie, _, more| lie.partition_bytes += 1 + more % (1 << 40),
-            |lie, _, _| lie.bottleneck.clear(),
+            |lie, _, _| lie.proof.partition_bytes -= 1,
+            |lie, less, _| lie.proof.partition_bytes -= less,
+            |lie, _, more| lie.proof.partition_bytes += 1 + more % (1 << 40),
+            |lie, _, _| lie.proof.bottleneck.clear(),
             |lie, _, _| lie.replicas[0].clear(),
             |lie, _, _| lie.replicas.clear(),
             |lie, _, _| lie.replicas[0].extend_from_within(..1),
-            |lie, _, _| lie.left = BTreeSet::from_iter(lie.left.is_empty().then_some(Partition(0))),
+            |lie, _, _| lie.proof.left = BTreeSet::from_iter(lie.proof.left.is_empty().then_some(Partition(0))),
         ];
         for (number, lie) in lies.iter().enumerate() {
             let mut changed = placement.clone();

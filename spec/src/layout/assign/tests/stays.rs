@@ -36,7 +36,7 @@ fn a_barred_node_is_passed_over() {
     };
     let (placement, _) = solve(&[], &past, &small(&[1, 2, 4, 5]));
     assert_eq!(placement.replicas[1], ids(&[1, 2, 5]));
-    assert_eq!(placement.left, BTreeSet::new());
+    assert_eq!(placement.proof.left, BTreeSet::new());
 }
 
 #[test]
@@ -52,10 +52,10 @@ fn a_partition_without_choice_is_left() {
     let mut demand = small(&[1, 2, 3, 4]);
     demand.nodes[0].zone = "4".to_string();
     let (placement, plan) = solve(&demand.nodes, &past, &demand);
-    assert_eq!(placement.left, BTreeSet::from([Partition(0), Partition(1)]));
+    assert_eq!(placement.proof.left, BTreeSet::from([Partition(0), Partition(1)]));
     assert_eq!(placement.replicas[0], ids(&[1, 2, 4]));
     assert!(placement.replicas[2].contains(&NodeId(3)));
-    assert_eq!((plan.moves, plan.left), (2, placement.left.clone()));
+    assert_eq!((plan.moves, plan.left), (2, placement.proof.left.clone()));
 }
 
 #[test]

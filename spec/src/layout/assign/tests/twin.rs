@@ -98,7 +98,7 @@ proptest! {
             expected => {
                 let placement = found.unwrap();
                 let (_, moves) = value(&instance, &placement.replicas);
-                prop_assert_eq!((placement.partition_bytes, moves), expected);
+                prop_assert_eq!((placement.proof.partition_bytes, moves), expected);
             }
         }
     }
