@@ -69,6 +69,7 @@ impl Coordinator {
         block: NamedBlock,
         room: OwnedSemaphorePermit,
     ) -> Result<Stored, BlockError> {
+        self.note_operation();
         let length = u32::try_from(block.data().len()).expect("blocks are at most a few MiB");
         let stored = Block {
             name: reference.block,
@@ -137,6 +138,7 @@ impl Coordinator {
 
     /// The block's data, from the nearest replica that has it; a slow one is overtaken by the next.
     pub(crate) async fn fetch_block(&self, block: Block) -> Result<Bytes, BlockError> {
+        self.note_operation();
         let limit = Duration::from_millis(self.limits.block_deadline_ms);
         let fetched = self.env.timeout(limit, self.fetch_wherever(block)).await;
         fetched.unwrap_or(Err(BlockError::Unreached))

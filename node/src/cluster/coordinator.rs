@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ pub struct Coordinator {
     pub(crate) replica: Arc<Replica>,
     pub(crate) calls: Calls,
     issuer: Mutex<Issuer>,
+    /// Blocks and rows that clients asked for since this node started.
+    operations: AtomicU64,
 }
 
 type Heard = (u32, NodeId, Answer);
@@ -110,7 +113,18 @@ impl Coordinator {
             calls,
             replica,
             issuer,
+            operations: AtomicU64::new(0),
         }
+    }
+
+    /// How many operations of clients there were; only that it changes means something.
+    pub(crate) fn operations(&self) -> u64 {
+        self.operations.load(Ordering::Relaxed)
+    }
+
+    /// A client asks for something.
+    pub(crate) fn note_operation(&self) {
+        self.operations.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A stamp that was never issued, above `above`, and where clocks agree above everything that was accepted here.

@@ -33,6 +33,8 @@ pub struct Limits {
     pub sync_parallelism: usize,
     /// A sync that did not come to its end is begun anew after this long.
     pub sync_pause_ms: u64,
+    /// While clients are served, blocks are copied at this rate at most, all syncs of a node together.
+    pub sync_busy_bytes_per_s: u64,
     /// A node compares what it holds with the other replicas this often, besides when it finds something damaged.
     pub repair_pause_ms: u64,
     /// When every block was read and compared with its name, this long passes before it is done again.
@@ -98,6 +100,7 @@ impl Default for Limits {
             tidings_interval_ms: 1_000,
             sync_parallelism: 8,
             sync_pause_ms: 500,
+            sync_busy_bytes_per_s: 32 << 20,
             repair_pause_ms: 60_000,
             scrub_pause_s: 7 * 24 * 3600,
             scrub_bytes_per_s: 4 << 20,

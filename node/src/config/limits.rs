@@ -68,6 +68,7 @@ fn ranges(config: &Config) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
         ("limits.tidings_interval_ms", limits.tidings_interval_ms, 100..=60_000),
         ("limits.sync_parallelism", limits.sync_parallelism as u64, 1..=256),
         ("limits.sync_pause_ms", limits.sync_pause_ms, 10..=600_000),
+        ("limits.sync_busy_bytes_per_s", limits.sync_busy_bytes_per_s, KIB..=TIB),
         ("limits.repair_pause_ms", limits.repair_pause_ms, 10..=DAY_MS),
         ("limits.scrub_pause_s", limits.scrub_pause_s, 1..=365 * DAY_MS / 1000),
         ("limits.scrub_bytes_per_s", limits.scrub_bytes_per_s, KIB..=TIB),

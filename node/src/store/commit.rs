@@ -60,6 +60,7 @@ impl ClusterStore {
     /// Writes an object's row. What a closed gate refuses is tried again when the bucket turns out to be in use.
     pub(super) async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
         const TRIES_AT_A_GATE: usize = 3;
+        self.coordinator.note_operation();
         let incarnation = self.coordinator.incarnation();
         for _ in 0..TRIES_AT_A_GATE {
             let tried = if commit.condition.is_none() {

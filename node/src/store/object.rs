@@ -115,6 +115,7 @@ impl ClusterStore {
 
     /// Opens the current version.
     pub(super) async fn open(&self, bucket: &BucketInfo, key: &ObjectKey) -> Result<OpenObject, StoreError> {
+        self.coordinator.note_operation();
         let row = self.current(bucket, key, Fetch::Full).await?;
         let info = attributes::info(&row, self.parts_of(&row).await?);
         Ok(OpenObject {

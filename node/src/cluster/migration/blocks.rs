@@ -140,6 +140,7 @@ impl Syncing<'_> {
                 .await;
             match kept {
                 Ok(Answer::Stored) => {
+                    self.pace.take(self.coordinator, bytes).await;
                     self.moves.block(bytes);
                     return Ok(None);
                 }

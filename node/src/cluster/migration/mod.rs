@@ -7,6 +7,7 @@
 
 mod blocks;
 mod leave;
+mod pace;
 mod rows;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::keeper::KeeperError;
 use super::layouts::{Known, LayoutsError};
 use super::replica::Refused;
 use crate::env::Boxed;
+use pace::Pace;
 
 /// What this node did for transitions since it started.
 #[derive(Debug, Default)]
@@ -96,6 +98,7 @@ pub trait Gatekeeper: Send + Sync {
 pub struct Movers {
     coordinator: Arc<Coordinator>,
     gatekeeper: Arc<dyn Gatekeeper>,
+    pace: Arc<Pace>,
     moves: Arc<Moves>,
 }
 
@@ -103,6 +106,7 @@ pub struct Movers {
 struct Syncing<'a> {
     coordinator: &'a Coordinator,
     gatekeeper: &'a dyn Gatekeeper,
+    pace: &'a Pace,
     moves: &'a Moves,
     sources: Sources,
     place: Place,
@@ -124,6 +128,7 @@ impl Movers {
         Movers {
             coordinator,
             gatekeeper,
+            pace: Arc::default(),
             moves: Arc::default(),
         }
     }
@@ -138,6 +143,7 @@ impl Movers {
         Movers {
             coordinator: self.coordinator.clone(),
             gatekeeper: self.gatekeeper.clone(),
+            pace: self.pace.clone(),
             moves,
         }
     }
@@ -204,6 +210,7 @@ impl Movers {
         let sync = Syncing {
             coordinator: &self.coordinator,
             gatekeeper: &*self.gatekeeper,
+            pace: &self.pace,
             moves: &self.moves,
             sources,
             place,

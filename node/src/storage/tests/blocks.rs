@@ -10,7 +10,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::sim_disk::{LOSSES, Loss, SimDisk};
+use super::power_loss::{LOSSES, Loss};
+use super::sim_disk::SimDisk;
 use super::{Seeded, block_on, env};
 use crate::storage::block_folder::BlockFolder;
 use crate::storage::files::Files;

@@ -5,6 +5,7 @@ mod blocks;
 mod conformance;
 mod disk_rows;
 mod power_cut;
+mod power_loss;
 mod pressure;
 mod sim_disk;
 mod subjects;

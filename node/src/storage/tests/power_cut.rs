@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::sim_disk::{LOSSES, Loss, SimDisk};
+use super::power_loss::{LOSSES, Loss};
+use super::sim_disk::SimDisk;
 use super::subjects::{open_engine, small};
 use super::{Seeded, apply_to, block_on, put, remove};
 use crate::storage::engine::{Engine, Opened, Step};

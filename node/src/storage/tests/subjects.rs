@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::sim_disk::{Loss, SimDisk};
+use super::power_loss::{LOSSES, Loss};
+use super::sim_disk::SimDisk;
 use super::{Seeded, block_on, env};
 use crate::env::Boxed;
 use crate::storage::engine::{Engine, Step};
@@ -235,7 +236,7 @@ impl Subject for Stepped {
             1 => drop(self.engine.write_step()),
             _ => drop([self.engine.write_step(), self.engine.settle_step()]),
         }
-        let loss = super::sim_disk::LOSSES[self.random.below(7)];
+        let loss = LOSSES[self.random.below(7)];
         self.disk = self.disk.after_power_cut(self.disk.steps(), loss, self.random.next());
         let (engine, opened) = open_engine(&self.disk, small()).unwrap();
         self.engine = engine;
