@@ -72,6 +72,15 @@ impl Row {
         }
     }
 
+    /// Are they the same value, whether their inline bodies are here or not?
+    pub fn has_same_head(&self, other: &Row) -> bool {
+        match (self, other) {
+            (Row::Object(one), Row::Object(other)) => one.has_same_head(other),
+            (Row::Part(one), Row::Part(other)) => one.has_same_head(other),
+            (one, other) => one == other,
+        }
+    }
+
     /// Puts the inline body back.
     pub fn attach(&mut self, bytes: Blob) {
         if let Some(Body::Inline(inline)) = self.body_mut() {
