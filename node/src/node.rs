@@ -1,6 +1,7 @@
 //! A whole node: storage, replica, links, coordinator, object store, front door and admin API, put together.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,14 +11,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use trellis_s3api::front::{FrontDoor, FrontDoorConfig, WallTime};
 use trellis_spec::layout::{Knowledge, Layout};
 use trellis_spec::peer::Peer;
+use trellis_spec::quorum::NodeId;
 
 use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
+use crate::advice::advice;
 use crate::cluster::{Collector, Coordinator, Life, Limits, Memory, Replica, ReplicaService, Standing};
 use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
 use crate::storage::{BlockFiles, DiskRows, OpenError, Opened, Rows, RowsConfig, RowsError};
 use crate::store::{ClusterStore, SecretWrapping};
+use crate::trace::{Recorder, TraceFiles, TraceSettings};
 
 /// A clock that shows an earlier time was never set: 1 January 2025.
 const CLOCK_MIN_US: u64 = 1_735_689_600_000_000;
@@ -33,6 +37,8 @@ pub struct Settings {
     pub rows: RowsConfig,
     /// The S3 front door; its clock and its health are the node's.
     pub front: FrontDoorConfig,
+    /// Whether what it does is written down.
+    pub trace: Option<TraceSettings>,
 }
 
 /// What a node is made of.
@@ -71,6 +77,14 @@ pub enum StartError {
          Put this id into initial_layout if the cluster never ran; a node that lost its data cannot take its old place"
     )]
     NotAMember(Box<NodeName>),
+    /// The trace cannot be written.
+    #[error("cannot write a trace to {folder}: {source}{}", advice(source))]
+    Trace {
+        /// Its folder.
+        folder: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The clock was never set.
     #[error("the clock of this machine shows a time before 2025; set it, or wait until time synchronisation has")]
     Clock,
@@ -94,6 +108,7 @@ pub struct Node {
     door: JoinHandle<()>,
     stop: DropGuard,
     admin: AdminServer,
+    trace: Option<TraceFiles>,
     /// The lock on the data folder goes last.
     folder: NodeFolder,
 }
@@ -122,7 +137,8 @@ impl Node {
         };
         let standing = standing(env, &folder, &layout, opened, &settings.limits)?;
         let replica = Replica::new(env.clone(), peer, rows.clone(), blocks, settings.limits.clone());
-        let replica = Arc::new(replica.with_standing(standing.clone()));
+        let (recorder, trace) = start_trace(env, name.id(), settings.trace.as_ref())?.unzip();
+        let replica = Arc::new(replica.with_standing(standing.clone()).with_recorder(recorder));
         let wrapping = SecretWrapping::new(cluster_secret.bytes());
         let mesh = Mesh::start(MeshConfig {
             env: env.clone(),
@@ -163,6 +179,7 @@ impl Node {
             door,
             stop: stop.drop_guard(),
             admin,
+            trace,
             folder,
         })
     }
@@ -191,14 +208,35 @@ impl Node {
         }
         drop(self.admin);
         self.mesh.close().await;
-        let rows = self.rows;
-        match tokio::task::spawn_blocking(move || rows.close()).await {
+        let (rows, trace) = (self.rows, self.trace);
+        let close = move || {
+            let closed = rows.close();
+            // Only now: no row can change any more.
+            trace.into_iter().for_each(TraceFiles::close);
+            closed
+        };
+        match tokio::task::spawn_blocking(close).await {
             Ok(Ok(())) => tracing::info!("stopped"),
             Ok(Err(error)) => not_in_order(&error),
             Err(error) => tracing::error!(%error, "closing the row store ended badly"),
         }
         drop(self.folder);
     }
+}
+
+/// Who records what a node does, and who writes it to files.
+fn start_trace(
+    env: &Env,
+    node: NodeId,
+    settings: Option<&TraceSettings>,
+) -> Result<Option<(Arc<Recorder>, TraceFiles)>, StartError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let recorder = Recorder::new(node, env.random_u64());
+    let files = TraceFiles::start(recorder.clone(), settings).map_err(|source| StartError::Trace {
+        folder: settings.folder.clone(),
+        source,
+    })?;
+    Ok(Some((recorder, files)))
 }
 
 /// Collects what is dead until the node stops.

@@ -22,6 +22,7 @@ use crate::node::Settings;
 use crate::secret_file::SecretFileError;
 use crate::storage::RowsConfig;
 use crate::store::NewKey;
+use crate::trace::{TRACE_MAX_BYTES, TraceSettings};
 pub use generate::{GenerateError, Generated, Generation, generate, write_cluster_secret};
 pub use initial_layout::{InitialLayout, LayoutNode};
 
@@ -38,6 +39,11 @@ pub struct Config {
     pub cluster_secret_file: Option<PathBuf>,
     /// A file of credentials for an access key that is created when the cluster runs for the first time.
     pub first_access_key_file: Option<PathBuf>,
+    /// The folder of a trace of what this node does; without it, nothing is recorded.
+    pub trace: Option<PathBuf>,
+    /// What the trace may take.
+    #[serde(default = "trace_max_bytes")]
+    pub trace_max_bytes: u64,
     /// The S3 front door.
     #[serde(default)]
     pub s3: S3Config,
@@ -178,6 +184,7 @@ impl Config {
         config.data_folder = folder.join(&config.data_folder);
         config.cluster_secret_file = config.cluster_secret_file.map(|file| folder.join(file));
         config.first_access_key_file = config.first_access_key_file.map(|file| folder.join(file));
+        config.trace = config.trace.map(|trace| folder.join(trace));
         Ok(config)
     }
 
@@ -250,6 +257,10 @@ impl Config {
                 delete_parallelism: s3.delete_parallelism,
                 ..FrontDoorConfig::default()
             },
+            trace: self.trace.clone().map(|folder| TraceSettings {
+                folder,
+                max_bytes: self.trace_max_bytes,
+            }),
         }
     }
 }
@@ -270,6 +281,10 @@ pub(crate) fn bad(key: impl Into<String>, problem: impl ToString) -> BadValue {
         key: key.into(),
         problem: problem.to_string(),
     }
+}
+
+fn trace_max_bytes() -> u64 {
+    TRACE_MAX_BYTES
 }
 
 impl Default for S3Config {
