@@ -120,9 +120,10 @@ impl Recorder {
         self.woken.notify_all();
     }
 
-    /// These frames could not be written.
+    /// These frames could not be written. What was recorded since must not seem to follow what came before them.
     pub(super) fn lost(&self, frames: &[u8]) {
-        self.waiting().lost += count(frames);
+        let lost = frame(&Record::Lost(count(frames)));
+        self.waiting().frames.splice(0..0, lost);
     }
 
     /// Takes a record, or counts it if there is no room.
