@@ -21,7 +21,7 @@ use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
 use crate::storage::{BlockFiles, DiskRows, OpenError, Opened, Rows, RowsConfig, RowsError};
 use crate::store::{ClusterStore, SecretWrapping};
-use crate::trace::{Recorder, TraceFiles, TraceSettings};
+use crate::trace::{TraceFiles, TraceSettings};
 
 /// A clock that shows an earlier time was never set: 1 January 2025.
 const CLOCK_MIN_US: u64 = 1_735_689_600_000_000;
@@ -137,7 +137,8 @@ impl Node {
         };
         let standing = standing(env, &folder, &layout, opened, &settings.limits)?;
         let replica = Replica::new(env.clone(), peer, rows.clone(), blocks, settings.limits.clone());
-        let (recorder, trace) = start_trace(env, name.id(), settings.trace.as_ref())?.unzip();
+        let trace = start_trace(env, name.id(), settings.trace.as_ref())?;
+        let recorder = trace.as_ref().map(TraceFiles::recorder);
         let replica = Arc::new(replica.with_standing(standing.clone()).with_recorder(recorder));
         let wrapping = SecretWrapping::new(cluster_secret.bytes());
         let mesh = Mesh::start(MeshConfig {
@@ -224,19 +225,14 @@ impl Node {
     }
 }
 
-/// Who records what a node does, and who writes it to files.
-fn start_trace(
-    env: &Env,
-    node: NodeId,
-    settings: Option<&TraceSettings>,
-) -> Result<Option<(Arc<Recorder>, TraceFiles)>, StartError> {
+/// Begins to write a trace, if the node is to.
+fn start_trace(env: &Env, node: NodeId, settings: Option<&TraceSettings>) -> Result<Option<TraceFiles>, StartError> {
     let Some(settings) = settings else { return Ok(None) };
-    let recorder = Recorder::new(node, env.random_u64());
-    let files = TraceFiles::start(recorder.clone(), settings).map_err(|source| StartError::Trace {
+    let files = TraceFiles::start(node, env.random_u64(), settings);
+    files.map(Some).map_err(|source| StartError::Trace {
         folder: settings.folder.clone(),
         source,
-    })?;
-    Ok(Some((recorder, files)))
+    })
 }
 
 /// Collects what is dead until the node stops.

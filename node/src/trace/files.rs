@@ -19,6 +19,8 @@ pub const TRACE_MAX_BYTES: u64 = 1 << 30;
 const PARTS: u64 = 8;
 /// What is recorded comes to a file after so long at most.
 const WRITE_INTERVAL_MS: u64 = 200;
+/// What waits for the thread that writes it.
+const WAITING_MAX_BYTES: usize = 1 << 20;
 /// How the names of files end.
 const ENDING: &str = "trace";
 
@@ -39,8 +41,9 @@ pub struct TraceFiles {
 }
 
 impl TraceFiles {
-    /// Begins to write what `recorder` takes.
-    pub fn start(recorder: Arc<Recorder>, settings: &TraceSettings) -> io::Result<Self> {
+    /// Begins to write the trace of a node in this life, which no other life of it has.
+    pub fn start(node: NodeId, life: u64, settings: &TraceSettings) -> io::Result<Self> {
+        let recorder = Recorder::new(node, life, WAITING_MAX_BYTES);
         let mut parts = Parts::open(recorder.clone(), settings)?;
         let write = move || while parts.write_some() {};
         let thread = std::thread::Builder::new().name("trace".to_owned()).spawn(write)?;
@@ -48,6 +51,11 @@ impl TraceFiles {
             recorder,
             thread: Some(thread),
         })
+    }
+
+    /// Who takes the records.
+    pub fn recorder(&self) -> Arc<Recorder> {
+        self.recorder.clone()
     }
 
     /// Writes the end of a trace from which nothing is missing.
@@ -202,7 +210,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let settings = settings(home.path(), 4096);
         for life in 0..2 {
-            let recorder = Recorder::new(NodeId(0xabc), life);
+            let recorder = Recorder::new(NodeId(0xabc), life, WAITING_MAX_BYTES);
             let mut parts = Parts::open(recorder.clone(), &settings).unwrap();
             for _ in 0..60 {
                 (0..10).for_each(|_| recorder.record(&Record::Lost(300)));
@@ -217,8 +225,8 @@ mod tests {
     #[test]
     fn what_was_recorded_is_in_the_file_when_the_trace_is_closed() {
         let home = tempfile::tempdir().unwrap();
-        let recorder = Recorder::new(NodeId(1), 9);
-        let files = TraceFiles::start(recorder.clone(), &settings(home.path(), 1 << 20)).unwrap();
+        let files = TraceFiles::start(NodeId(1), 9, &settings(home.path(), 1 << 20)).unwrap();
+        let recorder = files.recorder();
         recorder.record(&Record::Lost(3));
         files.close();
         let written = std::fs::read(home.path().join(name(NodeId(1), 1))).unwrap();

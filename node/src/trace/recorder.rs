@@ -12,8 +12,6 @@ use trellis_spec::trace::{Circumstances, MAGIC, Opened, Record, RowStep};
 
 use crate::storage::Position;
 
-/// Records that wait for the thread that writes them; what comes on top of that is left out.
-const WAITING_MAX_BYTES: usize = 1 << 20;
 /// When so much waits, the thread is woken before its time.
 const WAKE_BYTES: usize = 64 << 10;
 /// What a record takes as a rule.
@@ -23,6 +21,7 @@ const RECORD_BYTES: usize = 768;
 pub struct Recorder {
     node: NodeId,
     life: u64,
+    waiting_max_bytes: usize,
     waiting: Mutex<Waiting>,
     woken: Condvar,
     /// Every change up to this position is durable, by what the log told those who waited.
@@ -46,11 +45,13 @@ pub(super) struct Handed {
 }
 
 impl Recorder {
-    /// The recorder of a node in a life of this number, which no other life of it has.
-    pub fn new(node: NodeId, life: u64) -> Arc<Self> {
+    /// The recorder of a node in a life of this number, which no other life of it has. Records that nobody has taken yet
+    /// may wait up to this length; what comes on top of that is left out.
+    pub fn new(node: NodeId, life: u64, waiting_max_bytes: usize) -> Arc<Self> {
         Arc::new(Recorder {
             node,
             life,
+            waiting_max_bytes,
             waiting: Mutex::default(),
             woken: Condvar::new(),
             durable: AtomicU64::new(0),
@@ -134,7 +135,7 @@ impl Recorder {
             return;
         }
         let before = waiting.frames.len();
-        if before + frame.len() > WAITING_MAX_BYTES {
+        if before + frame.len() > self.waiting_max_bytes {
             waiting.lost += 1;
             return;
         }
@@ -204,9 +205,8 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_is_counted_and_told() {
-        let recorder = Recorder::new(NodeId(1), 7);
-        let each = frame(&Record::Lost(1)).len();
-        let fit = WAITING_MAX_BYTES / each;
+        let (each, fit) = (frame(&Record::Lost(1)).len(), 100);
+        let recorder = Recorder::new(NodeId(1), 7, fit * each);
         for _ in 0..fit + 5 {
             recorder.record(&Record::Lost(1));
         }
