@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use trellis_spec::trace::{MAGIC, Record};
+use serde::de::DeserializeOwned;
+use trellis_spec::trace::{Aftermath, MAGIC, Record, RowStep};
 
 use super::Wrong;
 
@@ -47,6 +48,7 @@ pub fn read_folder(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<
 /// What comes next in a part.
 pub(super) enum Contents {
     Record(Box<Record>),
+    Step(Box<RowStep>, Aftermath),
     /// Nothing.
     End,
     /// The beginning of a record.
@@ -78,14 +80,23 @@ impl<'a> Frames<'a> {
             return Ok(Contents::CutOff);
         };
         self.rest = rest;
-        let read = postcard::take_from_bytes(record);
-        match read {
-            Ok((record, [])) => Ok(Contents::Record(Box::new(record))),
-            Ok((_, rest)) => Err(Wrong::form(&format!(
-                "a record must fill its frame, and {} bytes are left over",
-                rest.len()
+        let (contents, rest) = match read(record)? {
+            (Record::Row(step), rest) => {
+                let (aftermath, rest) = read(rest)?;
+                (Contents::Step(Box::new(step), aftermath), rest)
+            }
+            (record, rest) => (Contents::Record(Box::new(record)), rest),
+        };
+        match rest.len() {
+            0 => Ok(contents),
+            left => Err(Wrong::form(&format!(
+                "a record must fill its frame, and {left} bytes are left over"
             ))),
-            Err(error) => Err(Wrong::form(&format!("a record that can be read ({error})"))),
         }
     }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Wrong> {
+    let read = postcard::take_from_bytes(bytes);
+    read.map_err(|error| Wrong::form(&format!("a record that can be read ({error})")))
 }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
 use trellis_spec::quorum::NodeId;
-use trellis_spec::trace::{Opened, Record};
+use trellis_spec::trace::{Aftermath, Opened, Record, RowStep};
 
 use file::{Contents, Frames};
 pub use file::{Part, read_folder};
@@ -112,37 +112,51 @@ impl Replay {
         };
         let mut frames = Frames::of(&part.bytes).map_err(|wrong| at(0, wrong))?;
         self.tally.files += 1;
-        let mut whose = None;
-        for number in 0.. {
-            let record = match frames.next().map_err(|wrong| at(number, wrong))? {
-                Contents::Record(record) => *record,
-                Contents::End => return Ok(()),
+        let Some(node) = self.beginning(&mut frames, part.number).map_err(|wrong| at(0, wrong))? else {
+            return Ok(());
+        };
+        for number in 1.. {
+            let checked = match frames.next().map_err(|wrong| at(number, wrong))? {
+                Contents::End => break,
                 Contents::CutOff => {
                     self.tally.gaps += 1;
-                    return Ok(());
+                    break;
                 }
-            };
-            let checked = match (record, whose) {
-                (Record::Opened(opened), None) => {
-                    whose = Some(opened.node);
-                    self.opened(opened, part.number);
-                    Ok(())
-                }
-                (record, Some(node)) => self.record(record, node),
-                (_, None) => Err(Wrong::form("the first record must say whose trace it is")),
+                Contents::Record(record) => self.record(*record, node),
+                Contents::Step(step, aftermath) => self.step(&step, aftermath, node),
             };
             checked.map_err(|wrong| at(number, wrong))?;
         }
         Ok(())
     }
 
+    /// Whose part it is; nothing if whoever began it did not come to say so.
+    fn beginning(&mut self, frames: &mut Frames<'_>, number: u64) -> Result<Option<NodeId>, Wrong> {
+        let record = match frames.next()? {
+            Contents::Record(record) => Some(*record),
+            Contents::Step(..) => None,
+            Contents::End | Contents::CutOff => {
+                self.tally.gaps += 1;
+                return Ok(None);
+            }
+        };
+        let Some(Record::Opened(opened)) = record else {
+            return Err(Wrong::form("the first record must say whose trace it is"));
+        };
+        self.opened(opened, number);
+        Ok(Some(opened.node))
+    }
+
+    fn step(&mut self, step: &RowStep, aftermath: Aftermath, node: NodeId) -> Result<(), Wrong> {
+        let known = self.nodes.entry(node).or_default();
+        self.tally.steps += 1;
+        self.tally.linked += u64::from(known.rows.step(node, step, aftermath)?);
+        Ok(())
+    }
+
     fn record(&mut self, record: Record, node: NodeId) -> Result<(), Wrong> {
         let known = self.nodes.entry(node).or_default();
         match record {
-            Record::Row(step) => {
-                self.tally.steps += 1;
-                self.tally.linked += u64::from(known.rows.step(node, &step)?);
-            }
             Record::Attempt(run) => {
                 let checked = attempt::repeat(node, &run)?;
                 self.tally.attempts += 1;
@@ -154,7 +168,9 @@ impl Replay {
                 known.rows.forget();
             }
             Record::Closed => known.is_closed = true,
-            Record::Opened(_) => return Err(Wrong::form("only the first record can say whose trace it is")),
+            Record::Opened(_) | Record::Row(_) => {
+                return Err(Wrong::form("only the first record can say whose trace it is"));
+            }
         }
         Ok(())
     }

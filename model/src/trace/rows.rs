@@ -13,7 +13,7 @@ use trellis_spec::peer::{Stored, serve_row};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Cell, Fetch, Request};
 use trellis_spec::row::{Row, RowKey};
-use trellis_spec::trace::{self, Kept, Mention, RowStep};
+use trellis_spec::trace::{self, Aftermath, Kept, Mention, RowStep};
 
 use super::Wrong;
 use super::attempt::RowsOf;
@@ -73,15 +73,16 @@ impl Rows {
     }
 
     /// Takes a step again; whether its row was known.
-    pub(super) fn step(&mut self, node: NodeId, step: &RowStep) -> Result<bool, Wrong> {
+    pub(super) fn step(&mut self, node: NodeId, step: &RowStep, aftermath: Aftermath) -> Result<bool, Wrong> {
         let about = About { node, step };
         about.taken_again()?;
+        about.is_kept(aftermath.kept)?;
         let rows = RowsOf(&step.values);
         let cell = rows.read(|mut row| trace::cell(&step.cell, &mut row))?;
         about.is_whole(&cell)?;
         self.gate_is_as_left(&about)?;
         let place = (step.partition, step.entered, step.key.clone());
-        self.durable = self.durable.max(step.durable);
+        self.durable = self.durable.max(aftermath.durable);
         let known = self.known.get_mut(&place);
         let is_known = known.is_some();
         let states = match known {
@@ -99,9 +100,9 @@ impl Rows {
                 &mut self.known.entry(place).or_insert(known).states
             }
         };
-        if let Kept::Replaced { by, position } = &step.kept {
-            let after = rows.read(|mut row| trace::cell(by, &mut row))?;
-            states.push((*position, headed(after)));
+        if let (Some(changed), Kept::Replaced(position)) = (&step.changed, aftermath.kept) {
+            let after = rows.read(|mut row| trace::cell(changed, &mut row))?;
+            states.push((position, headed(after)));
         }
         Ok(is_known)
     }
@@ -187,11 +188,7 @@ impl About<'_> {
         let mut mention = |row: &Row| values.mention(row);
         let reply = trace::reply(&served.reply, &mut mention);
         let changed = served.changed.map(|changed| trace::cell(&changed, &mut mention));
-        let recorded = match &step.kept {
-            Kept::AsItWas => None,
-            Kept::Replaced { by, .. } | Kept::NotTaken(by) => Some(by.clone()),
-        };
-        if (&reply, &changed) == (&step.reply, &recorded) {
+        if (&reply, &changed) == (&step.reply, &step.changed) {
             return Ok(());
         }
         let words = Words(&values);
@@ -199,7 +196,19 @@ impl About<'_> {
             let row = changed.as_ref().map_or("as it was".to_owned(), |cell| words.cell(cell));
             format!("{}; the row then: {row}", words.reply(reply))
         };
-        Err(self.wrong(&told(&reply, &changed), &told(&step.reply, &recorded)))
+        Err(self.wrong(&told(&reply, &changed), &told(&step.reply, &step.changed)))
+    }
+
+    /// Did the driver hand the change to the store?
+    fn is_kept(&self, kept: Kept) -> Result<(), Wrong> {
+        match (&self.step.changed, kept) {
+            (None, Kept::AsItWas) | (Some(_), Kept::Replaced(_) | Kept::NotTaken) => Ok(()),
+            (None, Kept::Replaced(_) | Kept::NotTaken) => Err(self.wrong("no change of the row", "one")),
+            (Some(changed), Kept::AsItWas) => {
+                let changed = Words(&self.step.values).cell(changed);
+                Err(self.wrong(&format!("a change of the row to {changed}"), "none"))
+            }
+        }
     }
 
     /// Where the rule hands out the value, it must have been given all of it.

@@ -42,6 +42,9 @@ pub(super) struct Dev {
     /// Writes a trace of what the nodes do to this folder, for `trellis-model replay DIR`.
     #[arg(long, value_name = "DIR")]
     trace: Option<PathBuf>,
+    /// How many of a hundred rows the trace is about.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
+    trace_percent: u8,
     #[command(flatten)]
     log: LogOptions,
 }
@@ -60,6 +63,7 @@ impl Dev {
         settings.trace = self.trace.map(|folder| TraceSettings {
             folder,
             max_bytes: TRACE_MAX_BYTES,
+            percent: self.trace_percent,
         });
         runtime()?.block_on(serve(options, settings))
     }

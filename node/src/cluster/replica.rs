@@ -250,7 +250,7 @@ impl Replica {
             skew_us,
         };
         let recorder = self.recorder.as_ref();
-        let mut step = recorder.map(|recorder| recorder.stepped(at, &stored, request, &served));
+        let mut step = recorder.and_then(|recorder| recorder.stepped(at, &stored, request, &served));
         let mut position = cell.written_at.max(gate.written_at);
         if let Some(changed) = served.changed {
             let room = room(request, &before);

@@ -22,7 +22,7 @@ use crate::node::Settings;
 use crate::secret_file::SecretFileError;
 use crate::storage::RowsConfig;
 use crate::store::NewKey;
-use crate::trace::{TRACE_MAX_BYTES, TraceSettings};
+use crate::trace::{TRACE_MAX_BYTES, TRACE_PERCENT, TraceSettings};
 pub use generate::{GenerateError, Generated, Generation, generate, write_cluster_secret};
 pub use initial_layout::{InitialLayout, LayoutNode};
 
@@ -44,6 +44,9 @@ pub struct Config {
     /// What the trace may take.
     #[serde(default = "trace_max_bytes")]
     pub trace_max_bytes: u64,
+    /// How many of a hundred rows it is about.
+    #[serde(default = "trace_percent")]
+    pub trace_percent: u8,
     /// The S3 front door.
     #[serde(default)]
     pub s3: S3Config,
@@ -260,6 +263,7 @@ impl Config {
             trace: self.trace.clone().map(|folder| TraceSettings {
                 folder,
                 max_bytes: self.trace_max_bytes,
+                percent: self.trace_percent,
             }),
         }
     }
@@ -281,6 +285,10 @@ pub(crate) fn bad(key: impl Into<String>, problem: impl ToString) -> BadValue {
         key: key.into(),
         problem: problem.to_string(),
     }
+}
+
+fn trace_percent() -> u8 {
+    TRACE_PERCENT
 }
 
 fn trace_max_bytes() -> u64 {

@@ -29,7 +29,10 @@ fn defaults() -> BTreeMap<String, String> {
             }
         }
     }
-    let mut keys = BTreeMap::from([("trace_max_bytes".to_owned(), trace_max_bytes().to_string())]);
+    let mut keys = BTreeMap::from([
+        ("trace_max_bytes".to_owned(), trace_max_bytes().to_string()),
+        ("trace_percent".to_owned(), trace_percent().to_string()),
+    ]);
     collect("s3", &S3Config::default(), &mut keys);
     collect("links", &LinksConfig::default(), &mut keys);
     collect("log", &LogConfig::default(), &mut keys);

@@ -15,6 +15,8 @@ use super::recorder::{Handed, Recorder};
 
 /// What all files of a node may take together unless something else is said.
 pub const TRACE_MAX_BYTES: u64 = 1 << 30;
+/// Of a hundred rows, so many are recorded unless something else is said: that keeps the cost below five percent.
+pub const TRACE_PERCENT: u8 = 20;
 /// They are removed one by one, so there must be some.
 const PARTS: u64 = 8;
 /// What is recorded comes to a file after so long at most.
@@ -31,6 +33,8 @@ pub struct TraceSettings {
     pub folder: PathBuf,
     /// What all files of this node may take together.
     pub max_bytes: u64,
+    /// How many of a hundred rows are recorded. A row is recorded by all nodes or none.
+    pub percent: u8,
 }
 
 /// The thread that writes a trace. Dropping it writes what was recorded and ends it, as a crash would; it never says
@@ -43,7 +47,7 @@ pub struct TraceFiles {
 impl TraceFiles {
     /// Begins to write the trace of a node in this life, which no other life of it has.
     pub fn start(node: NodeId, life: u64, settings: &TraceSettings) -> io::Result<Self> {
-        let recorder = Recorder::new(node, life, WAITING_MAX_BYTES);
+        let recorder = Recorder::new(node, life, WAITING_MAX_BYTES, settings.percent);
         let mut parts = Parts::open(recorder.clone(), settings)?;
         let write = move || while parts.write_some() {};
         let thread = std::thread::Builder::new().name("trace".to_owned()).spawn(write)?;
@@ -84,6 +88,8 @@ struct Parts {
     /// The part that is being written, and its length.
     open: Option<(File, u64)>,
     is_failing: bool,
+    /// For what is recorded while something is written.
+    spare: Vec<u8>,
 }
 
 impl Parts {
@@ -97,6 +103,7 @@ impl Parts {
             part: 0,
             open: None,
             is_failing: false,
+            spare: Vec::new(),
         };
         parts.next_number = parts.present()?.last().map_or(1, |(number, ..)| number + 1);
         parts.begin()?;
@@ -105,7 +112,11 @@ impl Parts {
 
     /// Writes what there is; whether there will be more.
     fn write_some(&mut self) -> bool {
-        let Handed { frames, is_last } = self.recorder.take_after(Duration::from_millis(WRITE_INTERVAL_MS));
+        let (most, spare) = (
+            Duration::from_millis(WRITE_INTERVAL_MS),
+            std::mem::take(&mut self.spare),
+        );
+        let Handed { mut frames, is_last } = self.recorder.take_after(most, spare);
         if let Err(error) = self.write(&frames) {
             self.recorder.lost(&frames);
             // What the file ends with is not known; the next part says where it goes on.
@@ -115,6 +126,8 @@ impl Parts {
             }
             self.is_failing = true;
         }
+        frames.clear();
+        self.spare = frames;
         !is_last
     }
 
@@ -191,6 +204,7 @@ mod tests {
         TraceSettings {
             folder: folder.to_owned(),
             max_bytes,
+            percent: 100,
         }
     }
 
@@ -210,7 +224,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let settings = settings(home.path(), 4096);
         for life in 0..2 {
-            let recorder = Recorder::new(NodeId(0xabc), life, WAITING_MAX_BYTES);
+            let recorder = Recorder::new(NodeId(0xabc), life, WAITING_MAX_BYTES, 100);
             let mut parts = Parts::open(recorder.clone(), &settings).unwrap();
             for _ in 0..60 {
                 (0..10).for_each(|_| recorder.record(&Record::Lost(300)));

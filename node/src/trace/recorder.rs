@@ -8,7 +8,9 @@ use trellis_spec::peer::Stored;
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Request, Served};
 use trellis_spec::row::Row;
-use trellis_spec::trace::{Circumstances, MAGIC, Opened, Record, RowStep};
+use trellis_spec::trace::{Aftermath, Circumstances, Kept, MAGIC, Opened, Record, RowStep};
+
+use serde::Serialize;
 
 use crate::storage::Position;
 
@@ -22,6 +24,8 @@ pub struct Recorder {
     node: NodeId,
     life: u64,
     waiting_max_bytes: usize,
+    /// How many of a hundred rows are recorded.
+    percent: u8,
     waiting: Mutex<Waiting>,
     woken: Condvar,
     /// Every change up to this position is durable, by what the log told those who waited.
@@ -46,12 +50,13 @@ pub(super) struct Handed {
 
 impl Recorder {
     /// The recorder of a node in a life of this number, which no other life of it has. Records that nobody has taken yet
-    /// may wait up to this length; what comes on top of that is left out.
-    pub fn new(node: NodeId, life: u64, waiting_max_bytes: usize) -> Arc<Self> {
+    /// may wait up to this length; what comes on top of that is left out. Of a hundred rows, `percent` are recorded.
+    pub fn new(node: NodeId, life: u64, waiting_max_bytes: usize, percent: u8) -> Arc<Self> {
         Arc::new(Recorder {
             node,
             life,
             waiting_max_bytes,
+            percent,
             waiting: Mutex::default(),
             woken: Condvar::new(),
             durable: AtomicU64::new(0),
@@ -70,7 +75,7 @@ impl Recorder {
             life: self.life,
             part,
         };
-        [&MAGIC[..], &frame(&Record::Opened(opened))].concat()
+        [&MAGIC[..], &frame(Vec::new(), &Record::Opened(opened))].concat()
     }
 
     /// What was recorded and not yet taken, in whole frames.
@@ -79,14 +84,20 @@ impl Recorder {
     }
 
     /// The same, once there is enough to be worth a write or this much time has passed.
-    pub(super) fn take_after(&self, most: Duration) -> Handed {
+    /// `room` takes what comes next.
+    pub(super) fn take_after(&self, most: Duration, room: Vec<u8>) -> Handed {
         let is_little = |waiting: &mut Waiting| waiting.frames.len() < WAKE_BYTES && !waiting.is_over;
         let waited = self.woken.wait_timeout_while(self.waiting(), most, is_little);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
         Handed {
-            frames: std::mem::take(&mut waiting.frames),
+            frames: std::mem::replace(&mut waiting.frames, room),
             is_last: waiting.is_over,
         }
+    }
+
+    /// Is this one of the rows that are recorded? All nodes agree on which those are.
+    pub(crate) fn wants(&self, key: &[u8]) -> bool {
+        self.percent >= 100 || crc32fast::hash(key) % 100 < u32::from(self.percent)
     }
 
     /// A step of the rule of rows was taken. Whoever took it says of the returned whether the store has the change.
@@ -96,12 +107,16 @@ impl Recorder {
         stored: &Stored<Row>,
         request: &Request<Row>,
         served: &Served<Row>,
-    ) -> SteppedOn<'_> {
-        let step = RowStep::taken(at, stored, request, served);
-        SteppedOn {
-            recorder: self,
-            step: Some(step),
+    ) -> Option<SteppedOn<'_>> {
+        if !self.wants(at.key) {
+            return None;
         }
+        let step = RowStep::taken(at, stored, request, served);
+        Some(SteppedOn {
+            recorder: self,
+            frame: behind_length(Vec::with_capacity(RECORD_BYTES), &Record::Row(step)),
+            kept: served.changed.as_ref().map_or(Kept::AsItWas, |_| Kept::NotTaken),
+        })
     }
 
     /// The log is durable up to here.
@@ -123,27 +138,30 @@ impl Recorder {
 
     /// These frames could not be written. What was recorded since must not seem to follow what came before them.
     pub(super) fn lost(&self, frames: &[u8]) {
-        let lost = frame(&Record::Lost(count(frames)));
+        let lost = frame(Vec::new(), &Record::Lost(count(frames)));
         self.waiting().frames.splice(0..0, lost);
     }
 
     /// Takes a record, or counts it if there is no room.
     pub(super) fn record(&self, record: &Record) {
-        let frame = frame(record);
+        self.append(|frames| frame(frames, record));
+    }
+
+    fn append(&self, write: impl FnOnce(Vec<u8>) -> Vec<u8>) {
         let mut waiting = self.waiting();
         if waiting.is_over {
             return;
         }
         let before = waiting.frames.len();
-        if before + frame.len() > self.waiting_max_bytes {
+        if before > self.waiting_max_bytes {
             waiting.lost += 1;
             return;
         }
+        let mut frames = std::mem::take(&mut waiting.frames);
         if waiting.lost > 0 {
-            let lost = std::mem::take(&mut waiting.lost);
-            waiting.frames.extend(self::frame(&Record::Lost(lost)));
+            frames = frame(frames, &Record::Lost(std::mem::take(&mut waiting.lost)));
         }
-        waiting.frames.extend(frame);
+        waiting.frames = write(frames);
         if before < WAKE_BYTES && waiting.frames.len() >= WAKE_BYTES {
             self.woken.notify_all();
         }
@@ -158,35 +176,55 @@ impl Recorder {
 /// A step that was taken. It is recorded when this is dropped, which must be before the row can be seen by others.
 pub(crate) struct SteppedOn<'a> {
     recorder: &'a Recorder,
-    step: Option<RowStep>,
+    frame: Vec<u8>,
+    kept: Kept,
 }
 
 impl SteppedOn<'_> {
     /// The store has the change.
     pub(crate) fn stored(&mut self, at: Position) {
-        if let Some(step) = &mut self.step {
-            step.stored(at.0);
-        }
+        self.kept = Kept::Replaced(at.0);
     }
 }
 
 impl Drop for SteppedOn<'_> {
     fn drop(&mut self) {
-        if let Some(mut step) = self.step.take() {
-            step.durable = self.recorder.durable.load(Ordering::Relaxed);
-            self.recorder.record(&Record::Row(step));
-        }
+        let aftermath = Aftermath {
+            kept: self.kept,
+            durable: self.recorder.durable.load(Ordering::Relaxed),
+        };
+        let step = with_length(encode(std::mem::take(&mut self.frame), &aftermath), 0);
+        self.recorder.append(|mut frames| {
+            frames.extend_from_slice(&step);
+            frames
+        });
     }
 }
 
-/// A record behind its length.
-fn frame(record: &Record) -> Vec<u8> {
-    let mut room = Vec::with_capacity(RECORD_BYTES);
-    room.extend([0; 4]);
-    let mut frame = postcard::to_extend(record, room).expect("writing to a vector cannot fail");
-    let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
-    frame[..4].copy_from_slice(&length.to_le_bytes());
-    frame
+/// `frames` with a record behind its length.
+fn frame(frames: Vec<u8>, record: &Record) -> Vec<u8> {
+    let at = frames.len();
+    with_length(behind_length(frames, record), at)
+}
+
+/// `frames` with room for a length, and what it will be the length of.
+fn behind_length(mut frames: Vec<u8>, first: &impl Serialize) -> Vec<u8> {
+    frames.extend([0; 4]);
+    encode(frames, first)
+}
+
+/// `frames` with the length of what lies behind `at` written there.
+fn with_length(mut frames: Vec<u8>, at: usize) -> Vec<u8> {
+    let length = frames.len().saturating_sub(at + 4);
+    let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    if let Some(room) = frames.get_mut(at..at + 4) {
+        room.copy_from_slice(&length);
+    }
+    frames
+}
+
+fn encode(behind: Vec<u8>, what: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(what, behind).expect("writing to a vector cannot fail")
 }
 
 /// How many frames these are.
@@ -203,19 +241,42 @@ fn count(mut frames: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    fn framed(record: &Record) -> Vec<u8> {
+        frame(Vec::new(), record)
+    }
+
     #[test]
     fn what_finds_no_room_is_counted_and_told() {
-        let (each, fit) = (frame(&Record::Lost(1)).len(), 100);
-        let recorder = Recorder::new(NodeId(1), 7, fit * each);
-        for _ in 0..fit + 5 {
+        let (each, fit) = (framed(&Record::Lost(1)).len(), 100);
+        let recorder = Recorder::new(NodeId(1), 7, fit * each, 100);
+        for _ in 0..=fit + 5 {
             recorder.record(&Record::Lost(1));
         }
-        assert_eq!(count(&recorder.take()), fit as u64);
+        assert_eq!(count(&recorder.take()), fit as u64 + 1);
         recorder.record(&Record::Closed);
-        let expected = [frame(&Record::Lost(5)), frame(&Record::Closed)].concat();
+        let expected = [framed(&Record::Lost(5)), framed(&Record::Closed)].concat();
         assert_eq!(recorder.take(), expected);
         recorder.close();
         recorder.record(&Record::Lost(1));
-        assert_eq!(recorder.take(), frame(&Record::Closed));
+        assert_eq!(recorder.take(), framed(&Record::Closed));
+    }
+
+    #[test]
+    fn the_share_of_rows_is_about_what_was_said() {
+        let wanted = |percent| {
+            let recorder = Recorder::new(NodeId(1), 7, 0, percent);
+            (0..10_000_u32).filter(|key| recorder.wants(&key.to_be_bytes())).count()
+        };
+        assert!((1_800..2_200).contains(&wanted(20)), "{}", wanted(20));
+        assert_eq!(wanted(100), 10_000);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_missing_before_what_was_recorded_since() {
+        let recorder = Recorder::new(NodeId(1), 7, 1 << 10, 100);
+        recorder.record(&Record::Closed);
+        recorder.lost(&[framed(&Record::Closed), framed(&Record::Closed)].concat());
+        let expected = [framed(&Record::Lost(2)), framed(&Record::Closed)].concat();
+        assert_eq!(recorder.take(), expected);
     }
 }

@@ -39,6 +39,7 @@ struct Log<'a> {
 
 impl<'a, A: Traced> Watched<'a, A> {
     pub(crate) fn new(attempt: &'a mut A, recorder: Option<&'a Recorder>, at: &Beginning<'_>) -> Self {
+        let recorder = recorder.filter(|recorder| recorder.wants(at.key));
         let log = recorder.map(|recorder| Log::begin(recorder, at, attempt));
         Watched { attempt, log }
     }

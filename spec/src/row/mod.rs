@@ -72,6 +72,14 @@ impl Row {
         }
     }
 
+    /// Is there an inline body in it?
+    pub(crate) fn has_body(&self) -> bool {
+        match self.body() {
+            Some(Body::Inline(inline)) => inline.bytes.is_some(),
+            Some(Body::Blocks(_) | Body::Paged(_)) | None => false,
+        }
+    }
+
     /// Are they the same value, whether their inline bodies are here or not?
     pub fn has_same_head(&self, other: &Row) -> bool {
         match (self, other) {

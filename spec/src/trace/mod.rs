@@ -14,7 +14,7 @@ mod values;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{AttemptRun, Event, Guarded, Input, Made, Outcome, Traced};
-pub use values::{Mention, Values, accepted, cell, content, reply, request, step};
+pub use values::{Borrowed, Mention, Values, accepted, cell, content, reply, request, step};
 
 use crate::gate::GateState;
 use crate::layout::{LayoutVersion, Partition, View};
@@ -27,15 +27,15 @@ use crate::stamp::Stamp;
 /// How a file of a trace begins. The last byte is the version of what follows.
 pub const MAGIC: [u8; 8] = *b"TRELTRC\x01";
 
-/// One entry of a trace.
+/// One entry of a trace. Behind a [`Record::Row`] comes its [`Aftermath`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Record {
+pub enum Record<S = RowStep> {
     /// The first of every part of a trace.
     Opened(Opened),
     /// So many records were left out here, because whoever writes them down had fallen behind or could not write.
     Lost(u64),
     /// A replica applied the rule to a row.
-    Row(RowStep),
+    Row(S),
     /// A coordinator ran an attempt.
     Attempt(AttemptRun),
     /// The node stopped in order: nothing is missing at the end.
@@ -53,9 +53,10 @@ pub struct Opened {
     pub part: u32,
 }
 
-/// One step of [`serve_row`](crate::peer::serve_row).
+/// One step of [`serve_row`](crate::peer::serve_row). It is written down before the driver goes on, while keys and values
+/// can be borrowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowStep {
+pub struct RowStep<K = RowKey, T = Values> {
     /// The partition of the row.
     pub partition: Partition,
     /// The layout at which the node entered it.
@@ -63,9 +64,9 @@ pub struct RowStep {
     /// The view under which the request was admitted.
     pub view: View,
     /// The row.
-    pub key: RowKey,
+    pub key: K,
     /// The gate that the request named.
-    pub gate_key: Option<RowKey>,
+    pub gate_key: Option<K>,
     /// What was stored.
     pub cell: Cell<Mention>,
     /// The partition's floor.
@@ -80,28 +81,30 @@ pub struct RowStep {
     pub request: Request<Mention>,
     /// What the rule said.
     pub reply: Reply<Mention>,
+    /// The row as it is to be, if it changes.
+    pub changed: Option<Cell<Mention>>,
+    /// The values that the record mentions.
+    pub values: T,
+}
+
+/// What followed a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aftermath {
     /// What became of the row.
     pub kept: Kept,
     /// Every change up to this position of the node's log was durable, by what the log had told.
     pub durable: u64,
-    /// The values that the record mentions.
-    pub values: Values,
 }
 
 /// What became of a row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kept {
     /// The rule left it as it was.
     AsItWas,
-    /// The store took this change.
-    Replaced {
-        /// The row now.
-        by: Cell<Mention>,
-        /// It is durable once the log is, up to here.
-        position: u64,
-    },
-    /// The store did not take this change, and no reply was sent.
-    NotTaken(Cell<Mention>),
+    /// The store took the change, which is durable once the log is up to this position.
+    Replaced(u64),
+    /// The store did not take the change, and no reply was sent.
+    NotTaken,
 }
 
 /// Where a step was taken, and when.
@@ -123,42 +126,32 @@ pub struct Circumstances<'a> {
     pub skew_us: u64,
 }
 
-impl RowStep {
-    /// A step that was just taken; whether the store takes the change is yet to be seen.
-    pub fn taken(at: Circumstances<'_>, stored: &Stored<Row>, asked: &Request<Row>, served: &Served<Row>) -> Self {
-        let mut values = Values::default();
-        let mut mention = |row: &Row| values.mention(row);
-        let before = cell(&stored.cell, &mut mention);
-        let request = request(asked, &mut mention);
-        let reply = reply(&served.reply, &mut mention);
+impl<'a> RowStep<&'a [u8], Borrowed<'a>> {
+    /// A step that was just taken.
+    pub fn taken(
+        at: Circumstances<'a>,
+        stored: &'a Stored<Row>,
+        asked: &'a Request<Row>,
+        served: &'a Served<Row>,
+    ) -> Self {
+        let mut values = Borrowed::default();
+        let mut mention = |row: &'a Row| values.mention(row);
         let changed = served.changed.as_ref();
-        let kept = changed.map_or(Kept::AsItWas, |changed| Kept::NotTaken(cell(changed, &mut mention)));
         RowStep {
             partition: at.partition,
             entered: at.entered,
             view: at.view,
-            key: at.key.to_vec(),
-            gate_key: at.gate_key.map(<[u8]>::to_vec),
-            cell: before,
+            key: at.key,
+            gate_key: at.gate_key,
+            cell: cell(&stored.cell, &mut mention),
             floor: stored.floor,
             gate: stored.gate,
             now_us: at.now_us,
             skew_us: at.skew_us,
-            request,
-            reply,
-            kept,
-            durable: 0,
+            request: request(asked, &mut mention),
+            reply: reply(&served.reply, &mut mention),
+            changed: changed.map(|changed| cell(changed, &mut mention)),
             values,
-        }
-    }
-
-    /// The store took the change.
-    pub fn stored(&mut self, at: u64) {
-        if let Kept::NotTaken(changed) = core::mem::replace(&mut self.kept, Kept::AsItWas) {
-            self.kept = Kept::Replaced {
-                by: changed,
-                position: at,
-            };
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::register::{Accepted, Ask, Cell, Content, Reply, Request, Step, Value};
 use crate::row::{Blob, Row};
@@ -31,10 +31,7 @@ impl Values {
             self.0.push(row.head());
             self.0.len() - 1
         });
-        Mention {
-            value: u32::try_from(value).unwrap_or(u32::MAX),
-            whole: row.is_whole(),
-        }
+        place(value, row)
     }
 
     /// The value that is mentioned, with an empty body in the place of the one it had; nothing if there is none.
@@ -47,8 +44,50 @@ impl Values {
     }
 }
 
+/// The same while its rows are borrowed: they are written as [`Values`] are read.
+#[derive(Clone, Debug, Default)]
+pub struct Borrowed<'a>(Vec<&'a Row>);
+
+impl<'a> Borrowed<'a> {
+    /// The mention of a value, which is kept if it is new.
+    pub fn mention(&mut self, row: &'a Row) -> Mention {
+        let known = self.0.iter().position(|known| known.has_same_head(row));
+        let value = known.unwrap_or_else(|| {
+            self.0.push(row);
+            self.0.len() - 1
+        });
+        place(value, row)
+    }
+}
+
+impl Serialize for Borrowed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|row| Head(row)))
+    }
+}
+
+/// A row that is written without its inline body.
+struct Head<'a>(&'a Row);
+
+impl Serialize for Head<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.has_body() {
+            self.0.head().serialize(serializer)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+fn place(value: usize, row: &Row) -> Mention {
+    Mention {
+        value: u32::try_from(value).unwrap_or(u32::MAX),
+        whole: row.is_whole(),
+    }
+}
+
 /// The content with its value replaced.
-pub fn content<V, W>(of: &Content<V>, replace: &mut impl FnMut(&V) -> W) -> Content<W> {
+pub fn content<'a, V, W>(of: &'a Content<V>, replace: &mut impl FnMut(&'a V) -> W) -> Content<W> {
     match of {
         Content::Value(value) => Content::Value(replace(value)),
         Content::Tombstone => Content::Tombstone,
@@ -56,7 +95,7 @@ pub fn content<V, W>(of: &Content<V>, replace: &mut impl FnMut(&V) -> W) -> Cont
 }
 
 /// The same of what was accepted.
-pub fn accepted<V, W>(of: &Accepted<V>, replace: &mut impl FnMut(&V) -> W) -> Accepted<W> {
+pub fn accepted<'a, V, W>(of: &'a Accepted<V>, replace: &mut impl FnMut(&'a V) -> W) -> Accepted<W> {
     Accepted {
         ballot: of.ballot,
         op: of.op,
@@ -66,7 +105,7 @@ pub fn accepted<V, W>(of: &Accepted<V>, replace: &mut impl FnMut(&V) -> W) -> Ac
 }
 
 /// The same of a row.
-pub fn cell<V, W>(of: &Cell<V>, replace: &mut impl FnMut(&V) -> W) -> Cell<W> {
+pub fn cell<'a, V, W>(of: &'a Cell<V>, replace: &mut impl FnMut(&'a V) -> W) -> Cell<W> {
     Cell {
         promised: of.promised,
         accepted: of.accepted.as_ref().map(|held| accepted(held, replace)),
@@ -74,7 +113,7 @@ pub fn cell<V, W>(of: &Cell<V>, replace: &mut impl FnMut(&V) -> W) -> Cell<W> {
 }
 
 /// The same of a request.
-pub fn request<V, W>(of: &Request<V>, replace: &mut impl FnMut(&V) -> W) -> Request<W> {
+pub fn request<'a, V, W>(of: &'a Request<V>, replace: &mut impl FnMut(&'a V) -> W) -> Request<W> {
     match of {
         Request::Read(fetch) => Request::Read(*fetch),
         Request::Write(new) => Request::Write(accepted(new, replace)),
@@ -88,7 +127,7 @@ pub fn request<V, W>(of: &Request<V>, replace: &mut impl FnMut(&V) -> W) -> Requ
 }
 
 /// The same of a reply.
-pub fn reply<V, W>(of: &Reply<V>, replace: &mut impl FnMut(&V) -> W) -> Reply<W> {
+pub fn reply<'a, V, W>(of: &'a Reply<V>, replace: &mut impl FnMut(&'a V) -> W) -> Reply<W> {
     match of {
         Reply::Row { accepted: held, floor } => Reply::Row {
             accepted: held.as_ref().map(|held| accepted(held, replace)),
@@ -103,10 +142,10 @@ pub fn reply<V, W>(of: &Reply<V>, replace: &mut impl FnMut(&V) -> W) -> Reply<W>
 }
 
 /// The same of a step; `end` is for its outcome.
-pub fn step<V, W, O, P, F: FnMut(&V) -> W>(
-    of: &Step<V, O>,
+pub fn step<'a, V, W, O, P, F: FnMut(&'a V) -> W>(
+    of: &'a Step<V, O>,
     replace: &mut F,
-    end: impl FnOnce(&O, &mut F) -> P,
+    end: impl FnOnce(&'a O, &mut F) -> P,
 ) -> Step<W, P> {
     match of {
         Step::Wait => Step::Wait,

@@ -34,7 +34,7 @@ impl Recording {
     pub(crate) fn begin(&self, node: NodeId) -> Option<Arc<Recorder>> {
         let mut lives = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         let number = 1 + lives.iter().filter(|life| life.node == node).count() as u64;
-        let recorder = Recorder::new(node, number, LIFE_MAX_BYTES);
+        let recorder = Recorder::new(node, number, LIFE_MAX_BYTES, 100);
         let life = Life {
             node,
             number,
