@@ -2,7 +2,7 @@
 //!
 //! A [`world::World`] runs the code of `trellis-spec` under every order of messages, losses and crashes that its
 //! configuration allows. A [`claim`] is a sentence about worlds with the sizes at which it is checked, and the flaws
-//! that it notices ([`mutant`]).
+//! that it notices ([`mutant`]). A [`trace`] is what a running node did, to be held against the same code.
 
 pub mod block;
 pub mod check;
@@ -18,6 +18,7 @@ pub mod program;
 pub mod rules;
 pub mod script;
 pub mod sync;
+pub mod trace;
 pub mod transcript;
 pub mod value;
 pub mod world;

@@ -20,6 +20,7 @@ use trellis_model::program::{self, Outcome};
   trellis-model check all --size 'W|INM'  those of all claims whose title contains this
   trellis-model mutants                   every guard that a claim notices, left out in turn
   trellis-model mutants dirty-read        one of them, with the way to its discovery
+  trellis-model replay DIR                what nodes recorded, held against the same code
   trellis-model explore C1                in a browser, state by state"
 )]
 struct Arguments {
@@ -53,10 +54,11 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:3000")]
         address: String,
     },
-    /// Walks a saved scenario again with the rules as they are now, and prints it.
+    /// Walks a saved scenario again with the rules as they are now, and prints it. Of a folder with traces that nodes
+    /// recorded, takes every step again, and fails at the first that comes out otherwise.
     Replay {
-        /// The file.
-        file: PathBuf,
+        /// The scenario, or the folder of traces.
+        path: PathBuf,
     },
     /// Leaves out each guard in turn and looks whether its claim notices. Fails if one survives.
     Mutants {
@@ -96,7 +98,8 @@ fn run(command: Command) -> io::Result<Outcome> {
             let size = found.ok_or_else(|| io::Error::other("no size of that title; see `trellis-model list`"))?;
             program::explore(out, size, &address).map(|()| Outcome::AsClaimed)
         }
-        Command::Replay { file } => program::replay(out, &file),
+        Command::Replay { path } if path.is_dir() => program::replay_traces(out, &path),
+        Command::Replay { path } => program::replay(out, &path),
         Command::Mutants { name, save } => program::mutants(out, name.as_deref(), save.as_deref()),
     }
 }

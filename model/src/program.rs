@@ -9,6 +9,7 @@ use stateright::Model;
 
 use crate::check::{Failure, Report, Search, Way};
 use crate::claim::{self, Claim, Effort, Mutant, Size};
+use crate::trace;
 use crate::transcript::Scenario;
 use crate::world::World;
 
@@ -119,6 +120,22 @@ pub fn replay(out: &mut impl Write, file: &Path) -> io::Result<Outcome> {
             Ok(Outcome::Otherwise)
         }
     }
+}
+
+/// Takes the steps of recorded traces again.
+pub fn replay_traces(out: &mut impl Write, folder: &Path) -> io::Result<Outcome> {
+    let mut failure = None;
+    let parts = trace::read_folder(folder)?.map_while(|part| part.map_err(|error| failure = Some(error)).ok());
+    let replayed = trace::replay(parts);
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    writeln!(out, "{replayed}")?;
+    Ok(if replayed.is_good() {
+        Outcome::AsClaimed
+    } else {
+        Outcome::Otherwise
+    })
 }
 
 /// Serves stateright's explorer until it is interrupted.

@@ -73,3 +73,16 @@ fn what_cannot_happen_is_not_replayed() {
         Err(ReplayError::Impossible(0))
     );
 }
+
+#[test]
+fn a_folder_is_replayed_as_traces() {
+    let folder = std::env::temp_dir().join(format!("trellis-model-traces-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let nothing = run(&["replay", folder.to_str().unwrap()]);
+    fs::write(folder.join("0-1.trace"), "no trace").unwrap();
+    let other = run(&["replay", folder.to_str().unwrap()]);
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(!nothing.status.success() && !other.status.success());
+    assert!(String::from_utf8_lossy(&nothing.stdout).contains("nothing to check"));
+    assert!(String::from_utf8_lossy(&other.stdout).contains("0-1.trace, record 0"));
+}

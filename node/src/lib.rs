@@ -17,3 +17,4 @@ pub mod secret_file;
 pub mod server;
 pub mod storage;
 pub mod store;
+pub mod trace;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use trellis_s3api::front::{FrontDoor, FrontDoorConfig, WallTime};
 use trellis_spec::layout::assign::Role;
 use trellis_spec::layout::{Knowledge, Layout, LayoutVersion};
 use trellis_spec::peer::Peer;
+use trellis_spec::quorum::NodeId;
 
 use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
+use crate::advice::advice;
 use crate::cluster::{
     Collector, Coordinator, Known, Layouts, LayoutsError, Life, Limits, Memory, Movers, Repairer, Replica,
     ReplicaService, Scrubber, Standing,
@@ -24,6 +27,7 @@ use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
 use crate::membership::{Hint, Membership, Start};
 use crate::storage::{BlockFiles, DiskRows, OpenError, Opened, Rows, RowsConfig, RowsError};
 use crate::store::{ClusterStore, SecretWrapping};
+use crate::trace::{TraceFiles, TraceSettings};
 
 /// A clock that shows an earlier time was never set: 1 January 2025.
 const CLOCK_MIN_US: u64 = 1_735_689_600_000_000;
@@ -39,6 +43,8 @@ pub struct Settings {
     pub rows: RowsConfig,
     /// The S3 front door; its clock and its health are the node's.
     pub front: FrontDoorConfig,
+    /// Whether what it does is written down.
+    pub trace: Option<TraceSettings>,
 }
 
 /// What a node is made of.
@@ -86,6 +92,14 @@ pub enum StartError {
     /// Where to dial this node is not known.
     #[error("the address that the listener for links has cannot be found out: {0}")]
     Address(std::io::Error),
+    /// The trace cannot be written.
+    #[error("cannot write a trace to {folder}: {source}{}", advice(source))]
+    Trace {
+        /// Its folder.
+        folder: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The clock was never set.
     #[error("the clock of this machine shows a time before 2025; set it, or wait until time synchronisation has")]
     Clock,
@@ -109,6 +123,7 @@ pub struct Node {
     door: JoinHandle<()>,
     stop: DropGuard,
     admin: AdminServer,
+    trace: Option<TraceFiles>,
     /// The lock on the data folder goes last.
     folder: NodeFolder,
 }
@@ -138,7 +153,9 @@ impl Node {
         };
         let standing = standing(env, &folder, &layout, opened, &settings.limits)?;
         let replica = Replica::new(env.clone(), peer, rows.clone(), blocks, settings.limits.clone())?;
-        let replica = Arc::new(replica.with_standing(standing.clone()));
+        let trace = start_trace(env, name.id(), settings.trace.as_ref())?;
+        let recorder = trace.as_ref().map(TraceFiles::recorder);
+        let replica = Arc::new(replica.with_standing(standing.clone()).with_recorder(recorder));
         let wrapping = SecretWrapping::new(cluster_secret.bytes());
         let start = Start {
             name,
@@ -200,6 +217,7 @@ impl Node {
             door,
             stop: stop.drop_guard(),
             admin,
+            trace,
             folder,
         })
     }
@@ -228,14 +246,30 @@ impl Node {
         }
         drop(self.admin);
         self.mesh.close().await;
-        let rows = self.rows;
-        match tokio::task::spawn_blocking(move || rows.close()).await {
+        let (rows, trace) = (self.rows, self.trace);
+        let close = move || {
+            let closed = rows.close();
+            // Only now: no row can change any more.
+            trace.into_iter().for_each(TraceFiles::close);
+            closed
+        };
+        match tokio::task::spawn_blocking(close).await {
             Ok(Ok(())) => tracing::info!("stopped"),
             Ok(Err(error)) => not_in_order(&error),
             Err(error) => tracing::error!(%error, "closing the row store ended badly"),
         }
         drop(self.folder);
     }
+}
+
+/// Begins to write a trace, if the node is to.
+fn start_trace(env: &Env, node: NodeId, settings: Option<&TraceSettings>) -> Result<Option<TraceFiles>, StartError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let files = TraceFiles::start(node, env.random_u64(), settings);
+    files.map(Some).map_err(|source| StartError::Trace {
+        folder: settings.folder.clone(),
+        source,
+    })
 }
 
 /// Works in the background until the node stops.

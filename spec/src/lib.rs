@@ -23,3 +23,4 @@ pub mod quorum;
 pub mod register;
 pub mod row;
 pub mod stamp;
+pub mod trace;

@@ -115,6 +115,7 @@ impl Scene {
             folder: folder.join("node"),
             nodes: 1,
             shape: Shape::Servers,
+            trace: None,
         };
         let port = 20_000 + u16::try_from(std::process::id() % 9_000).unwrap();
         let mut generate = Command::new(&launch.binary);

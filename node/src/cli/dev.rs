@@ -12,6 +12,7 @@ use crate::dev::{DevCluster, DevOptions, NODES_MAX};
 use crate::env::Env;
 use crate::logging::LogFormat;
 use crate::node::Settings;
+use crate::trace::{TRACE_MAX_BYTES, TraceSettings};
 
 /// Nodes of one process share a machine that does other things as well.
 const MIN_FREE_BYTES: u64 = 64 << 20;
@@ -38,6 +39,12 @@ pub(super) struct Dev {
     /// Where the first node serves S3; the others on the ports above.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3900")]
     s3: SocketAddr,
+    /// Writes a trace of what the nodes do to this folder, for `trellis-model replay DIR`.
+    #[arg(long, value_name = "DIR")]
+    trace: Option<PathBuf>,
+    /// How many of a hundred rows the trace is about.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
+    trace_percent: u8,
     #[command(flatten)]
     log: LogOptions,
 }
@@ -51,14 +58,19 @@ impl Dev {
             data: std::path::absolute(data)?,
             s3: self.s3,
         };
-        runtime()?.block_on(serve(options))
+        let mut settings = Settings::default();
+        settings.rows.min_free_bytes = MIN_FREE_BYTES;
+        settings.trace = self.trace.map(|folder| TraceSettings {
+            folder,
+            max_bytes: TRACE_MAX_BYTES,
+            percent: self.trace_percent,
+        });
+        runtime()?.block_on(serve(options, settings))
     }
 }
 
-async fn serve(options: DevOptions) -> CliResult {
+async fn serve(options: DevOptions, settings: Settings) -> CliResult {
     let mut signals = Signals::listen()?;
-    let mut settings = Settings::default();
-    settings.rows.min_free_bytes = MIN_FREE_BYTES;
     let env = Env::real();
     let Some(started) = signals.or_start(DevCluster::start(&env, &options, &settings)).await else {
         return Ok(());

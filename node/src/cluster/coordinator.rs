@@ -19,9 +19,10 @@ use trellis_spec::gate::Gate;
 use trellis_spec::layout::{Partition, View};
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict, Vote};
-use trellis_spec::register::{Ask, Attempt, Audience, Fetch, Reply, Request, Step};
+use trellis_spec::register::{Ask, Audience, Fetch, Reply, Request, Step};
 use trellis_spec::row::{Address, Placement, Row, RowKey};
 use trellis_spec::stamp::{Incarnation, Issuer, Stamp};
+use trellis_spec::trace::Traced;
 
 use super::calls::Calls;
 use super::layouts::Layouts;
@@ -31,6 +32,7 @@ use super::tries::Tries;
 use super::turns::Turns;
 use crate::env::{Boxed, Env};
 use crate::link::{Lane, Network};
+use crate::trace::{Beginning, Watched};
 
 /// A row, and the gate that writes to it must pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +59,19 @@ pub(crate) enum Spread {
     Majorities,
     /// Everybody's.
     Everybody,
+}
+
+impl Place {
+    /// Where an attempt on `target` begins, for those who record it.
+    fn beginning<'a>(&'a self, target: &'a Target) -> Beginning<'a> {
+        Beginning {
+            key: &target.address.key,
+            gate_key: target.gate.as_ref(),
+            partition: self.partition,
+            view: self.view,
+            sets: &self.sets,
+        }
+    }
 }
 
 /// What an attempt came to, and what its driver noticed on the way.
@@ -189,7 +204,7 @@ impl Coordinator {
     }
 
     /// Runs `attempt` on `target` to its end.
-    pub(crate) async fn run<A: Attempt<Row>>(
+    pub(crate) async fn run<A: Traced>(
         &self,
         target: &Target,
         place: Place,
@@ -203,7 +218,7 @@ impl Coordinator {
 
     /// The same, but answers are looked at only once `ready` says so: to the attempt, the network is slow until then.
     /// If it says that there is nothing to be done any more, the attempt ends as at a deadline.
-    pub(crate) async fn run_when<A: Attempt<Row>>(
+    pub(crate) async fn run_when<A: Traced>(
         &self,
         target: &Target,
         mut place: Place,
@@ -212,6 +227,7 @@ impl Coordinator {
         contention: Contention,
         ready: impl Future<Output = ControlFlow<()>>,
     ) -> Ended<A::Outcome> {
+        let attempt = &mut Watched::new(attempt, self.replica.recorder(), &place.beginning(target));
         let mut ready = pin!(ready.fuse());
         let mut deadline = self.deadline();
         let mut patience = self.patience(&place);
@@ -226,7 +242,7 @@ impl Coordinator {
                 Step::Ask(ask) => {
                     trouble.next_round(&ask);
                     patience = self.patience(&place);
-                    self.send(target, &place, &ask, &mut calls);
+                    self.send(target, &place, &ask, attempt, &mut calls);
                 }
                 Step::Again { above } => {
                     self.pause(&mut tries, contention).await;
@@ -287,11 +303,12 @@ impl Coordinator {
         self.env.clock.sleep(limit)
     }
 
-    fn send(
+    fn send<A: Traced>(
         &self,
         target: &Target,
         place: &Place,
         ask: &Ask<Row>,
+        attempt: &mut Watched<'_, A>,
         calls: &mut FuturesUnordered<Boxed<'static, Heard>>,
     ) {
         let nodes = match ask.audience {
@@ -306,6 +323,7 @@ impl Coordinator {
                 Request::Read(_) | Request::Prepare { .. } => ask.request.clone(),
                 Request::Write(_) | Request::WriteBack(_) | Request::Accept(_) => ask.request.clone(),
             };
+            attempt.sent(node, &request);
             let call = Call::Row {
                 key: target.address.key.clone(),
                 gate: target.gate.clone(),

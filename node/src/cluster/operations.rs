@@ -12,6 +12,7 @@ use trellis_spec::register::{
 };
 use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
+use trellis_spec::trace::Guarded;
 
 use super::coordinator::{Contention, Coordinator, Ended, Place, Spread, Target};
 use super::standing::Standing;
@@ -201,6 +202,12 @@ impl Later {
 impl Change<Row> for Later {
     fn decide(&self, current: Option<&Accepted<Row>>) -> Decision<Row> {
         self.0.get().map_or(Decision::Refuse, |swap| swap.decide(current))
+    }
+}
+
+impl Guarded for Later {
+    fn swap(&self) -> Option<&Swap> {
+        self.0.get()
     }
 }
 

@@ -16,6 +16,7 @@ use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, sca
 use trellis_spec::register::{Accepted, Cell, Copied, Fetch, Request};
 use trellis_spec::row::{BlockName, BlockReference, Row, RowKey, VersionId};
 use trellis_spec::stamp::Stamp;
+use trellis_spec::trace::Circumstances;
 
 use super::cells::{Cells, CellsError, Shelf};
 use super::keeper::{Keeper, KeeperError};
@@ -27,6 +28,7 @@ use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
 use crate::link::{Message, PeerId, Service};
 use crate::storage::{Block, Blocks, BlocksError, Position, Room, Rows, RowsError};
+use crate::trace::Recorder;
 
 /// An answer and the block that travels behind it.
 pub(crate) type Answered = (Answer, Bytes);
@@ -76,6 +78,8 @@ pub struct Replica {
     greatest_us: AtomicU64,
     /// Whether the peers trust this node; nothing where nobody asks them.
     standing: Option<Arc<Standing>>,
+    /// Who writes down what this node does, if anybody.
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl Replica {
@@ -101,6 +105,7 @@ impl Replica {
             partitions,
             greatest_us,
             standing: None,
+            recorder: None,
         })
     }
 
@@ -110,6 +115,16 @@ impl Replica {
             standing: Some(standing),
             ..self
         }
+    }
+
+    /// Its steps, and those of the coordinator beside it, are recorded if anybody does.
+    pub fn with_recorder(self, recorder: Option<Arc<Recorder>>) -> Self {
+        Replica { recorder, ..self }
+    }
+
+    /// Who writes down what this node does, if anybody.
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_deref()
     }
 
     /// Whether the peers trust this node, where they are asked.
@@ -253,6 +268,9 @@ impl Replica {
         }
         let (answer, position) = self.serve(at, key, gate, request)?;
         self.durable(position).await?;
+        if let Some(recorder) = &self.recorder {
+            recorder.durable(position);
+        }
         Ok(answer)
     }
 
@@ -268,7 +286,8 @@ impl Replica {
         let _partition = self.lock(at.partition);
         let admitted = self.enter(at)?;
         let shelf = Shelf::of(&admitted);
-        let gate = self.gate(shelf, gate)?;
+        let gate_key = gate;
+        let gate = self.gate(shelf, gate_key)?;
         let cell = self.cells.load(shelf, key, needed(request))?;
         let before = cell.value.clone();
         let stored = Stored {
@@ -276,13 +295,25 @@ impl Replica {
             floor: Stamp::ZERO,
             gate: gate.value,
         };
-        let served = serve_row::<Row, Sound>(&admitted, &stored, self.now_us(), self.skew_us(), request);
+        let (now_us, skew_us) = (self.now_us(), self.skew_us());
+        let served = serve_row::<Row, Sound>(&admitted, &stored, now_us, skew_us, request);
+        let at = Circumstances {
+            partition: at.partition,
+            entered: admitted.entered(),
+            view: admitted.view(),
+            key,
+            gate_key,
+            now_us,
+            skew_us,
+        };
+        let recorder = self.recorder.as_ref();
+        let mut step = recorder.and_then(|recorder| recorder.stepped(at, &stored, request, &served));
         let mut position = cell.written_at.max(gate.written_at);
         if let Some(changed) = served.changed {
-            position = position.max(
-                self.cells
-                    .replace(shelf, key, &before, changed, room(request, &before))?,
-            );
+            let room = room(request, &before);
+            let replaced = self.cells.replace(shelf, key, &before, changed, room)?;
+            step.iter_mut().for_each(|step| step.stored(replaced));
+            position = position.max(replaced);
             self.greatest_us
                 .fetch_max(newest_stamp(request).unwrap_or_default().time, Ordering::Relaxed);
         }

@@ -37,6 +37,8 @@ pub(super) fn check(config: &Config) -> Result<(), BadValue> {
 fn ranges(config: &Config) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
     let (s3, timing, limits, storage) = (&config.s3, &config.links.timing, &config.limits, &config.storage);
     vec![
+        ("trace_percent", u64::from(config.trace_percent), 1..=100),
+        ("trace_max_bytes", config.trace_max_bytes, 16 * MIB..=TIB),
         ("s3.header_max_bytes", s3.header_max_bytes as u64, 8 * KIB..=MIB),
         ("s3.xml_max_bytes", s3.xml_max_bytes, 64 * KIB..=64 * MIB),
         ("s3.header_read_timeout_ms", s3.header_read_timeout_ms, 100..=DAY_MS),

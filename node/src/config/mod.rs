@@ -24,6 +24,7 @@ use crate::node::Settings;
 use crate::secret_file::SecretFileError;
 use crate::storage::RowsConfig;
 use crate::store::NewKey;
+use crate::trace::{TRACE_MAX_BYTES, TRACE_PERCENT, TraceSettings};
 pub use generate::{GenerateError, Generated, Generation, generate, write_cluster_secret};
 pub use initial_layout::{InitialLayout, LayoutNode};
 pub use redundancy::{NotARedundancy, Redundancy};
@@ -41,6 +42,14 @@ pub struct Config {
     pub cluster_secret_file: Option<PathBuf>,
     /// A file of credentials for an access key that is created when the cluster runs for the first time.
     pub first_access_key_file: Option<PathBuf>,
+    /// The folder of a trace of what this node does; without it, nothing is recorded.
+    pub trace: Option<PathBuf>,
+    /// What the trace may take.
+    #[serde(default = "trace_max_bytes")]
+    pub trace_max_bytes: u64,
+    /// How many of a hundred rows it is about.
+    #[serde(default = "trace_percent")]
+    pub trace_percent: u8,
     /// The S3 front door.
     #[serde(default)]
     pub s3: S3Config,
@@ -184,6 +193,7 @@ impl Config {
         config.data_folder = folder.join(&config.data_folder);
         config.cluster_secret_file = config.cluster_secret_file.map(|file| folder.join(file));
         config.first_access_key_file = config.first_access_key_file.map(|file| folder.join(file));
+        config.trace = config.trace.map(|trace| folder.join(trace));
         Ok(config)
     }
 
@@ -261,6 +271,11 @@ impl Config {
                 delete_parallelism: s3.delete_parallelism,
                 ..FrontDoorConfig::default()
             },
+            trace: self.trace.clone().map(|folder| TraceSettings {
+                folder,
+                max_bytes: self.trace_max_bytes,
+                percent: self.trace_percent,
+            }),
         }
     }
 }
@@ -281,6 +296,14 @@ pub(crate) fn bad(key: impl Into<String>, problem: impl ToString) -> BadValue {
         key: key.into(),
         problem: problem.to_string(),
     }
+}
+
+fn trace_percent() -> u8 {
+    TRACE_PERCENT
+}
+
+fn trace_max_bytes() -> u64 {
+    TRACE_MAX_BYTES
 }
 
 impl Default for S3Config {

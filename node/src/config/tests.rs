@@ -29,7 +29,10 @@ fn defaults() -> BTreeMap<String, String> {
             }
         }
     }
-    let mut keys = BTreeMap::new();
+    let mut keys = BTreeMap::from([
+        ("trace_max_bytes".to_owned(), trace_max_bytes().to_string()),
+        ("trace_percent".to_owned(), trace_percent().to_string()),
+    ]);
     collect("s3", &S3Config::default(), &mut keys);
     collect("links", &LinksConfig::default(), &mut keys);
     collect("log", &LogConfig::default(), &mut keys);
@@ -143,6 +146,7 @@ fn paths_start_at_the_folder_of_the_configuration() {
     std::fs::write(&path, text).unwrap();
     let config = Config::load(&path).unwrap();
     assert_eq!(config.data_folder, home.path().join("data"));
+    assert_eq!(config.trace, None, "nothing is recorded unless somebody asks");
     let secret = config.cluster_secret_file.unwrap();
     assert_eq!(secret, Path::new("/etc/trellis/cluster.secret"), "absolute paths stay");
 }

@@ -13,6 +13,7 @@ use crate::quorum::{NodeId, ReplicaSets};
 use crate::register::{Accepted, Ask, Attempt, Fetch, Read, ReadOutcome, Reply, Settle, SettleOutcome, Step, Value};
 use crate::row::{Address, BlockReference, Row, VersionId};
 use crate::stamp::{Incarnation, Stamp};
+use crate::trace::{self, Made, Mention, Outcome, Traced, Values};
 
 /// A value that tells for which version it names blocks.
 pub trait Names: Value {
@@ -214,5 +215,20 @@ impl<V: Names, R: Rules> Attempt<V> for Inquiry<V, R> {
 
     fn on_deadline(&self) -> Finding<V> {
         Finding::Unreached
+    }
+}
+
+impl<R: Rules> Traced for Inquiry<Row, R> {
+    fn made(&self, _: &mut Values) -> Made {
+        let Dead { owner, version, until } = self.subject.clone();
+        Made::Inquiry { owner, version, until }
+    }
+
+    fn outcome<F: FnMut(&Row) -> Mention>(outcome: &Finding<Row>, mention: &mut F) -> Outcome {
+        match outcome {
+            Finding::Dead(_) => Outcome::Dead,
+            Finding::Alive(value) => Outcome::Alive(trace::accepted(value, mention)),
+            Finding::Unreached => Outcome::Untold,
+        }
     }
 }

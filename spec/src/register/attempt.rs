@@ -6,6 +6,8 @@
 
 use alloc::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::cell::{Accepted, Value};
 use super::message::{Reply, Request};
 use crate::flaw::Rules;
@@ -13,7 +15,7 @@ use crate::quorum::{NodeId, ReplicaSets, Verdict, Vote};
 use crate::stamp::Stamp;
 
 /// Who a request goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Audience {
     /// Every replica of the partition.
     All,
@@ -22,7 +24,7 @@ pub enum Audience {
 }
 
 /// A request to send.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ask<V> {
     /// Comes back with the replies.
     pub round: u32,
@@ -33,7 +35,7 @@ pub struct Ask<V> {
 }
 
 /// What an attempt wants next.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Step<V, O> {
     /// More replies.
     Wait,

@@ -11,13 +11,17 @@
 
 use core::marker::PhantomData;
 
+use serde::{Deserialize, Serialize};
+
 use super::attempt::{Ask, Attempt, Audience, Held, Promised, Round, Step, Taken, short};
 use super::cell::{Accepted, Content, OpId, Value};
 use super::message::{Fetch, Purpose, Reply, Request};
 use super::settle::settled;
 use crate::flaw::{Flaw, Rules};
 use crate::quorum::{NodeId, ReplicaSets, Verdict};
+use crate::row::Row;
 use crate::stamp::Stamp;
+use crate::trace::{self, Guarded, Made, Mention, Outcome, Traced, Values};
 
 /// What a conditional operation makes of the value it finds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +39,7 @@ pub trait Change<V> {
 }
 
 /// How a conditional write ended.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConditionalOutcome<V> {
     /// The condition held and this is on a majority.
     Written(Accepted<V>),
@@ -302,5 +306,29 @@ impl<V: Value, C: Change<V>, R: Rules> Attempt<V> for Conditional<V, C, R> {
         } else {
             ConditionalOutcome::Unknown
         }
+    }
+}
+
+impl<C: Change<Row> + Guarded, R: Rules> Traced for Conditional<Row, C, R> {
+    fn made(&self, values: &mut Values) -> Made {
+        let mut mention = |row: &Row| values.mention(row);
+        let swap = self.change.swap();
+        Made::Conditional {
+            op: self.op,
+            swap: swap.map(|swap| (swap.guard.clone(), trace::content(&swap.content, &mut mention))),
+            until: self.until,
+        }
+    }
+
+    fn outcome<F: FnMut(&Row) -> Mention>(outcome: &ConditionalOutcome<Row>, mention: &mut F) -> Outcome {
+        Outcome::Conditional(match outcome {
+            ConditionalOutcome::Written(value) => ConditionalOutcome::Written(trace::accepted(value, mention)),
+            ConditionalOutcome::Refused(value) => {
+                ConditionalOutcome::Refused(value.as_ref().map(|value| trace::accepted(value, mention)))
+            }
+            ConditionalOutcome::Gated => ConditionalOutcome::Gated,
+            ConditionalOutcome::Unknown => ConditionalOutcome::Unknown,
+            ConditionalOutcome::Unreached => ConditionalOutcome::Unreached,
+        })
     }
 }

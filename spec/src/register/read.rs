@@ -7,16 +7,20 @@
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
+use serde::{Deserialize, Serialize};
+
 use super::attempt::{Ask, Attempt, Audience, Held, Round, Step, Taken, short};
 use super::cell::{Accepted, Value};
 use super::message::{Fetch, Reply, Request};
 use super::settle::{Settle, SettleOutcome};
 use crate::flaw::{Flaw, Rules};
 use crate::quorum::{NodeId, ReplicaSets, Verdict};
+use crate::row::Row;
 use crate::stamp::Stamp;
+use crate::trace::{self, Made, Mention, Outcome, Traced, Values};
 
 /// How a read ended.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ReadOutcome<V> {
     /// What the register holds; nothing if it was never written.
     Found(Option<Accepted<V>>),
@@ -259,5 +263,21 @@ impl<V: Value, R: Rules> Attempt<V> for Read<V, R> {
 
     fn on_deadline(&self) -> ReadOutcome<V> {
         ReadOutcome::Unreached
+    }
+}
+
+impl<R: Rules> Traced for Read<Row, R> {
+    fn made(&self, _: &mut Values) -> Made {
+        Made::Read { fetch: self.fetch }
+    }
+
+    fn outcome<F: FnMut(&Row) -> Mention>(outcome: &ReadOutcome<Row>, mention: &mut F) -> Outcome {
+        Outcome::Read(match outcome {
+            ReadOutcome::Found(found) => {
+                ReadOutcome::Found(found.as_ref().map(|found| trace::accepted(found, mention)))
+            }
+            ReadOutcome::Gated => ReadOutcome::Gated,
+            ReadOutcome::Unreached => ReadOutcome::Unreached,
+        })
     }
 }

@@ -13,7 +13,9 @@ use super::cell::{Accepted, Content, OpId, Value};
 use super::message::{Reply, Request};
 use crate::flaw::{Flaw, Rules};
 use crate::quorum::{NodeId, ReplicaSets, Verdict};
+use crate::row::Row;
 use crate::stamp::Stamp;
+use crate::trace::{self, Made, Mention, Outcome, Traced, Values};
 
 /// What a write that met something newer does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ pub enum WriteMode {
 }
 
 /// How an unconditional write ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum WriteOutcome {
     /// On a majority of disks under this stamp.
     Written(Stamp),
@@ -150,5 +152,20 @@ impl<V: Value, R: Rules> Attempt<V> for Write<V, R> {
 
     fn on_deadline(&self) -> WriteOutcome {
         WriteOutcome::Unknown
+    }
+}
+
+impl<R: Rules> Traced for Write<Row, R> {
+    fn made(&self, values: &mut Values) -> Made {
+        Made::Write {
+            mode: self.mode,
+            op: self.op,
+            content: trace::content(&self.content, &mut |row| values.mention(row)),
+            until: self.until,
+        }
+    }
+
+    fn outcome<F: FnMut(&Row) -> Mention>(outcome: &WriteOutcome, _: &mut F) -> Outcome {
+        Outcome::Write(*outcome)
     }
 }

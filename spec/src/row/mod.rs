@@ -72,6 +72,23 @@ impl Row {
         }
     }
 
+    /// Is there an inline body in it?
+    pub(crate) fn has_body(&self) -> bool {
+        match self.body() {
+            Some(Body::Inline(inline)) => inline.bytes.is_some(),
+            Some(Body::Blocks(_) | Body::Paged(_)) | None => false,
+        }
+    }
+
+    /// Are they the same value, whether their inline bodies are here or not?
+    pub fn has_same_head(&self, other: &Row) -> bool {
+        match (self, other) {
+            (Row::Object(one), Row::Object(other)) => one.has_same_head(other),
+            (Row::Part(one), Row::Part(other)) => one.has_same_head(other),
+            (one, other) => one == other,
+        }
+    }
+
     /// Puts the inline body back.
     pub fn attach(&mut self, bytes: Blob) {
         if let Some(Body::Inline(inline)) = self.body_mut() {

@@ -82,3 +82,24 @@ pub struct Part {
     /// Where the bytes are.
     pub body: Body,
 }
+
+impl Part {
+    /// Are they the same, whether their inline bodies are here or not?
+    pub(super) fn has_same_head(&self, other: &Part) -> bool {
+        let Part {
+            upload,
+            number,
+            version,
+            turn,
+            modified_ms,
+            size,
+            etag,
+            checksums,
+            body,
+        } = other;
+        (self.number, self.version, self.turn) == (*number, *version, *turn)
+            && (self.modified_ms, self.size) == (*modified_ms, *size)
+            && (&self.upload, &self.etag, &self.checksums) == (upload, etag, checksums)
+            && self.body.has_same_head(body)
+    }
+}

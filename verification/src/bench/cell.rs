@@ -126,7 +126,7 @@ impl fmt::Display for Measured {
         let processor = self.processor_seconds * 1e3 / self.times.len() as f64;
         write!(
             f,
-            "{rate:.*} | {megabytes:.1} | {median:.2} | {late:.2} | {processor:.2} | {}",
+            "{rate:.*} | {megabytes:.1} | {median:.2} | {late:.2} | {processor:.3} | {}",
             if rate < 10.0 { 1 } else { 0 },
             self.failed
         )

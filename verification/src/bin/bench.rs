@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use trellis_verification::bench::{Cell, Operation, System};
 use trellis_verification::clock::Clock;
-use trellis_verification::cluster::{Cluster, Launch, Shape};
+use trellis_verification::cluster::{Cluster, Launch, Shape, Traces};
 use trellis_verification::interruption::until_interrupted;
 
 /// Measures PUT and GET of several sizes with several numbers of clients.
@@ -41,6 +41,9 @@ struct Options {
     /// Seconds a cell.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// Measures beside it a second cluster of the same kind, whose nodes write traces about so many of a hundred rows.
+    #[arg(long, value_name = "PERCENT")]
+    traced: Option<u8>,
     /// Where the nodes keep their data; a temporary folder by default.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -61,20 +64,23 @@ async fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "this is a program for people")]
 async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let temporary = tempfile::tempdir()?;
-    let folder = options.folder.as_deref().unwrap_or(temporary.path()).join("cluster");
-    std::fs::create_dir_all(&folder)?;
+    let home = std::path::absolute(options.folder.as_deref().unwrap_or(temporary.path()))?;
+    std::fs::create_dir_all(&home)?;
     println!(
         "append of 1 KiB + fdatasync: {:.2} ms (median of 100)\n",
-        sync_ms(&folder)?
+        sync_ms(&home)?
     );
-    let launch = Launch {
-        binary: options.binary.clone(),
-        folder,
-        nodes: options.nodes,
-        shape: if options.nodes == 1 { Shape::Dev } else { Shape::Servers },
-    };
-    let cluster = Cluster::start(&launch).await?;
+    let cluster = start(options, home.join("cluster"), None).await?;
     let mut systems = vec![System::started("trellis", &cluster)];
+    let trace = |percent| Traces {
+        folder: home.join("trace"),
+        percent,
+    };
+    let traced = match options.traced {
+        Some(percent) => Some(start(options, home.join("traced"), Some(trace(percent))).await?),
+        None => None,
+    };
+    systems.extend(traced.iter().map(|cluster| System::started("trellis, traced", cluster)));
     for described in &options.beside {
         systems.push(System::described(described)?);
     }
@@ -101,6 +107,18 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+async fn start(options: &Options, folder: PathBuf, trace: Option<Traces>) -> Result<Cluster, Box<dyn Error>> {
+    std::fs::create_dir_all(&folder)?;
+    let launch = Launch {
+        binary: options.binary.clone(),
+        folder,
+        nodes: options.nodes,
+        shape: if options.nodes == 1 { Shape::Dev } else { Shape::Servers },
+        trace,
+    };
+    Ok(Cluster::start(&launch).await?)
 }
 
 /// The median time of an append of 1 KiB that is made durable.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use trellis_verification::cluster::{self, Cluster, Launch, Shape};
+use trellis_verification::cluster::{self, Cluster, Launch, Shape, Traces};
 use trellis_verification::history::file;
 use trellis_verification::interruption::until_interrupted;
 use trellis_verification::s3client::Target;
@@ -73,6 +73,9 @@ struct Common {
     /// What clients and harm do follows from it (default: another one each time).
     #[arg(long, global = true)]
     seed: Option<u64>,
+    /// A folder where the nodes write traces, for trellis-model replay.
+    #[arg(long, global = true, requires = "binary")]
+    trace: Option<PathBuf>,
     /// Where to keep the history, for trellis-check-history.
     #[arg(long, global = true)]
     history: Option<PathBuf>,
@@ -109,11 +112,14 @@ async fn run(arguments: &Arguments) -> Result<Outcome, Error> {
 async fn run_cluster(workload: Workload, common: &Common, seed: u64, binary: PathBuf) -> Result<Outcome, Error> {
     let fresh = tempfile::tempdir()?;
     let folder = common.folder.clone().unwrap_or_else(|| fresh.path().to_owned());
+    let trace = common.trace.as_deref().map(std::path::absolute).transpose()?;
+    let trace = trace.map(|folder| Traces { folder, percent: 100 });
     let launch = Launch {
         binary,
         folder,
         nodes: common.nodes,
         shape: common.shape,
+        trace,
     };
     let mut cluster = Cluster::start(&launch).await?;
     let target = cluster.target().clone();

@@ -34,6 +34,17 @@ pub struct Launch {
     pub nodes: u16,
     /// In which processes.
     pub shape: Shape,
+    /// What traces the nodes write, if they do.
+    pub trace: Option<Traces>,
+}
+
+/// Traces of nodes.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// Where they go.
+    pub folder: PathBuf,
+    /// How many of a hundred rows they are about.
+    pub percent: u8,
 }
 
 impl Launch {
@@ -55,6 +66,10 @@ impl Launch {
         arguments.extend(["--nodes".into(), self.nodes.to_string().into()]);
         arguments.extend(["--data".into(), self.folder.clone().into()]);
         arguments.extend(["--s3".into(), format!("127.0.0.1:{port}").into()]);
+        if let Some(trace) = &self.trace {
+            arguments.extend(["--trace".into(), trace.folder.clone().into()]);
+            arguments.extend(["--trace-percent".into(), trace.percent.to_string().into()]);
+        }
         Member::new(
             "dev",
             self.binary.clone(),
@@ -104,11 +119,29 @@ impl Launch {
         };
         let output = generate.output().map_err(io)?;
         match output.status.success() {
-            true => Ok(()),
+            true => self.write_traces().map_err(io),
             false => Err(io(io::Error::other(
                 String::from_utf8_lossy(&output.stderr).into_owned(),
             ))),
         }
+    }
+}
+
+impl Launch {
+    /// Says so in every configuration; keys of no table come first.
+    fn write_traces(&self) -> io::Result<()> {
+        let Some(Traces { folder, percent }) = &self.trace else {
+            return Ok(());
+        };
+        for node in 1..=self.nodes {
+            let path = self.folder.join(format!("node-{node}.toml"));
+            let config = std::fs::read_to_string(&path)?;
+            std::fs::write(
+                &path,
+                format!("trace = {folder:?}\ntrace_percent = {percent}\n{config}"),
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::s3client::{Credentials, CredentialsError, Endpoint, Target, health};
-pub use launch::{Launch, Shape};
+pub use launch::{Launch, Shape, Traces};
 use member::Member;
 
 /// How long a started process may take until it serves.

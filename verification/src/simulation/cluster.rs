@@ -16,6 +16,7 @@ use trellis_s3api::error::StoreError;
 use trellis_spec::layout::{Knowledge, Layout, Member, initial};
 use trellis_spec::peer::Peer;
 
+use super::recording::Recording;
 use super::sabotage::Sabotage;
 use super::shape::Shape;
 use super::tally::Tally;
@@ -38,6 +39,7 @@ pub(crate) struct SimulatedCluster {
     limits: Limits,
     flush_max: Duration,
     sabotage: Sabotage,
+    recording: Recording,
     tally: Tally,
     sites: Vec<Site>,
     /// Its clock is right.
@@ -75,7 +77,13 @@ pub(crate) enum Told<T> {
 
 impl SimulatedCluster {
     /// A cluster whose nodes are up.
-    pub(crate) fn new(simulation: &Simulation, shape: &Shape, sabotage: Sabotage, tally: &Tally) -> Self {
+    pub(crate) fn new(
+        simulation: &Simulation,
+        shape: &Shape,
+        sabotage: Sabotage,
+        recording: &Recording,
+        tally: &Tally,
+    ) -> Self {
         let members: Vec<Member> = (1..=shape.nodes).map(member).collect();
         let layout = initial(members.clone(), shape.replicas, PARTITIONS).expect("a few nodes in as many zones");
         let sites = members
@@ -89,6 +97,7 @@ impl SimulatedCluster {
             limits: shape.limits.clone(),
             flush_max: shape.flush,
             sabotage,
+            recording: recording.clone(),
             tally: tally.clone(),
             sites: sites.collect(),
             reference: simulation.node("reference"),
@@ -182,7 +191,7 @@ impl SimulatedCluster {
         };
         let replica = Replica::new(env.clone(), peer, rows, blocks.clone(), self.limits.clone())
             .expect("layouts can be read and written at a start");
-        let replica = Arc::new(replica);
+        let replica = Arc::new(replica.with_recorder(self.recording.begin(site.member.id)));
         let service = ReplicaService::new(replica.clone());
         let service = Arc::new(Watched {
             service,

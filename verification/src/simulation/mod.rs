@@ -18,6 +18,7 @@ mod fleeting;
 mod harm;
 mod healing;
 mod journal;
+mod recording;
 mod relayout;
 mod sabotage;
 mod session;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use trellis_model::trace::Part;
 use trellis_node::env::simulated::Simulation;
 
 use crate::history::report::Shown;
@@ -41,6 +43,7 @@ use cluster::SimulatedCluster;
 use dice::Dice;
 pub use journal::Harm;
 use journal::Journal;
+use recording::Recording;
 pub use sabotage::Sabotage;
 pub use setup::{Field, Scale, Setup};
 use shape::Shape;
@@ -80,11 +83,21 @@ pub(crate) struct World {
 
 /// Runs one seed to its end. Panics where a node does, and where a run stands still.
 pub fn run(setup: Setup) -> Run {
-    Simulation::run(setup.seed, move |simulation| scenario(setup, simulation))
+    Simulation::run(setup.seed, move |simulation| {
+        scenario(setup, simulation, Recording::off())
+    })
 }
 
-async fn scenario(setup: Setup, simulation: Simulation) -> Run {
-    let world = World::begin(&setup, &simulation);
+/// The same, with the traces that the nodes recorded.
+pub fn run_recorded(setup: Setup) -> (Run, Vec<Part>) {
+    let (seed, recording) = (setup.seed, Recording::on());
+    let recorded = recording.clone();
+    let run = Simulation::run(seed, move |simulation| scenario(setup, simulation, recorded));
+    (run, recording.take())
+}
+
+async fn scenario(setup: Setup, simulation: Simulation, recording: Recording) -> Run {
+    let world = World::begin(&setup, &simulation, &recording);
     healing::begin(&world).await;
     safety_phase(&world, &simulation).await;
     harm::end(&world).await;
@@ -145,11 +158,11 @@ async fn safety_phase(world: &World, simulation: &Simulation) {
 }
 
 impl World {
-    fn begin(setup: &Setup, simulation: &Simulation) -> Self {
+    fn begin(setup: &Setup, simulation: &Simulation, recording: &Recording) -> Self {
         let dice = Dice::new(simulation);
         let shape = Shape::draw(&dice, setup);
         let (tally, journal) = (Tally::default(), Journal::new(simulation));
-        let cluster = SimulatedCluster::new(simulation, &shape, setup.sabotage, &tally);
+        let cluster = SimulatedCluster::new(simulation, &shape, setup.sabotage, recording, &tally);
         World {
             dice,
             shape,

@@ -103,7 +103,18 @@ impl Syncing<'_> {
         let limit = u32::try_from(self.coordinator.limits.scan_max_rows).unwrap_or(u32::MAX);
         let pull = |node: NodeId| {
             let from = from.cloned();
-            self.call(round, node, Lane::Bulk, Call::Pull { from, limit })
+            let called = self.call(round, node, Lane::Bulk, Call::Pull { from, limit });
+            if node != self.coordinator.me() {
+                return called;
+            }
+            // What this node lacks is copied where the others agree on it. Its own answer makes it a row in flight, to be
+            // settled, and is needed only where too few others answer.
+            let patience = self.coordinator.patience(&self.place);
+            let last: Boxed<'static, Heard> = Box::pin(async move {
+                patience.await;
+                called.await
+            });
+            last
         };
         self.sources.pulled().into_iter().map(pull).collect()
     }

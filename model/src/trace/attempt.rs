@@ -1,0 +1,278 @@
+//! Attempts, taken again.
+//!
+//! Beyond the steps themselves, what their driver did is checked: each request went to those for whom it was meant, once;
+//! a replica was heard no more often than it was asked; stamps rose; nothing happened after the end.
+
+use std::collections::BTreeMap;
+
+use trellis_spec::block::Inquiry;
+use trellis_spec::flaw::Sound;
+use trellis_spec::quorum::{NodeId, ReplicaSets};
+use trellis_spec::register::{
+    Accepted, Ask, Audience, Change, Conditional, Decision, Fetch, Read, Reply, Request, Step, Write,
+};
+use trellis_spec::row::{Row, Swap};
+use trellis_spec::stamp::Stamp;
+use trellis_spec::trace::{self, AttemptRun, Event, Input, Made, Mention, Outcome, Traced, Values};
+
+use super::Wrong;
+use super::words::{self, Words};
+
+/// How much was checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Checked {
+    pub(super) told: u64,
+    pub(super) sent: u64,
+}
+
+type Said = Step<Mention, Outcome>;
+
+/// Takes an attempt again, from its beginning to its end.
+pub(super) fn repeat(node: NodeId, run: &AttemptRun) -> Result<Checked, Wrong> {
+    let (sets, rows) = (run.sets.clone(), RowsOf(&run.values));
+    match &run.made {
+        Made::Read { fetch } => drive(node, run, Read::<Row, Sound>::new(sets, *fetch)),
+        Made::Write {
+            mode,
+            op,
+            content,
+            until,
+        } => {
+            let content = rows.read(|mut row| trace::content(content, &mut row))?;
+            drive(node, run, Write::<Row, Sound>::new(*mode, sets, *op, content, *until))
+        }
+        Made::Conditional { op, swap, until } => {
+            let swap = match swap {
+                None => None,
+                Some((guard, content)) => Some(Swap {
+                    guard: guard.clone(),
+                    content: rows.read(|mut row| trace::content(content, &mut row))?,
+                }),
+            };
+            let attempt: Conditional<Row, Told, Sound> = Conditional::new(sets, *op, Told(swap), *until);
+            drive(node, run, attempt)
+        }
+        Made::Inquiry { owner, version, until } => {
+            let attempt = Inquiry::<Row, Sound>::new(sets, owner.clone(), *version, *until);
+            drive(node, run, attempt)
+        }
+    }
+}
+
+/// A change that may never have been told: then nothing was decided.
+struct Told(Option<Swap>);
+
+impl Change<Row> for Told {
+    fn decide(&self, current: Option<&Accepted<Row>>) -> Decision<Row> {
+        self.0.as_ref().map_or(Decision::Refuse, |swap| swap.decide(current))
+    }
+}
+
+impl trace::Guarded for Told {
+    fn swap(&self) -> Option<&Swap> {
+        self.0.as_ref()
+    }
+}
+
+/// The values of a record in the place of their mentions.
+pub(super) struct RowsOf<'a>(pub(super) &'a Values);
+
+impl RowsOf<'_> {
+    pub(super) fn read<T>(&self, read: impl FnOnce(&mut dyn FnMut(&Mention) -> Row) -> T) -> Result<T, Wrong> {
+        let mut is_missing = false;
+        let read = read(&mut |mention| {
+            let found = self.0.get(*mention);
+            is_missing |= found.is_none();
+            found.unwrap_or(Row::Gate(trellis_spec::gate::Gate::Open))
+        });
+        if is_missing {
+            Err(Wrong::form("every value that a record mentions must be in it"))
+        } else {
+            Ok(read)
+        }
+    }
+}
+
+/// What is known of an attempt between two events.
+struct Driver<'a> {
+    node: NodeId,
+    run: &'a AttemptRun,
+    sets: ReplicaSets,
+    last: Option<Said>,
+    /// The newest stamp that it was given.
+    stamp: Option<Stamp>,
+    /// The last request, and for whom it is that it was not sent to yet.
+    asked: Option<Ask<Mention>>,
+    due: Vec<NodeId>,
+    /// Requests that were not answered, by round and node.
+    open: BTreeMap<(u32, NodeId), u32>,
+    /// The record's values, and those that only come up now.
+    values: Values,
+}
+
+fn drive<A: Traced>(node: NodeId, run: &AttemptRun, mut attempt: A) -> Result<Checked, Wrong> {
+    let mut driver = Driver {
+        node,
+        run,
+        sets: run.sets.clone(),
+        last: None,
+        stamp: None,
+        asked: None,
+        due: Vec::new(),
+        open: BTreeMap::new(),
+        values: run.values.clone(),
+    };
+    let mut checked = Checked::default();
+    for event in &run.events {
+        match event {
+            Event::Sent(to, request) => {
+                driver.sent(*to, request)?;
+                checked.sent += 1;
+            }
+            Event::Told(input, recorded) => {
+                driver.may_be_told(input)?;
+                let expected = driver.tell(&mut attempt, input)?;
+                if expected != *recorded {
+                    return Err(driver.differs(input, &expected, recorded));
+                }
+                driver.said(expected);
+                checked.told += 1;
+            }
+        }
+    }
+    driver.all_sent(&"the end of the record")?;
+    Ok(checked)
+}
+
+impl Driver<'_> {
+    /// May this happen now?
+    fn may_be_told(&mut self, input: &Input) -> Result<(), Wrong> {
+        let words = Words(&self.run.values);
+        self.all_sent(&words.input(input))?;
+        let is_over = matches!(self.last, Some(Step::Done(_)));
+        let is_first = self.last.is_none();
+        let must = |what: &str| Err(self.wrong(&words.input(input), what, "it happened"));
+        match input {
+            _ if is_over => must("nothing after the end"),
+            Input::Start(_) if !is_first => must("only one beginning"),
+            Input::Start(stamp) => {
+                self.stamp = Some(*stamp);
+                Ok(())
+            }
+            _ if is_first => must("the beginning first"),
+            Input::Again(stamp) => {
+                let Some(Step::Again { above }) = self.last else {
+                    return must("no other try unless the attempt wants one");
+                };
+                if *stamp <= above || self.stamp.is_some_and(|before| *stamp <= before) {
+                    let above = words::stamp(above.max(self.stamp.unwrap_or_default()));
+                    return must(&format!("a stamp above {above}"));
+                }
+                self.stamp = Some(*stamp);
+                Ok(())
+            }
+            Input::Reply(round, from, _) => match self.open.get(&(*round, *from)) {
+                Some(open) if *open > 0 => {
+                    self.open.insert((*round, *from), open - 1);
+                    Ok(())
+                }
+                Some(_) | None => must("a reply only to a request of that round that was sent there, and one to each"),
+            },
+            Input::View(sets) => {
+                self.sets = sets.clone();
+                Ok(())
+            }
+            Input::Patience | Input::Deadline => Ok(()),
+        }
+    }
+
+    fn tell<A: Traced>(&mut self, attempt: &mut A, input: &Input) -> Result<Said, Wrong> {
+        let step = match input {
+            Input::Start(stamp) => attempt.start(*stamp),
+            Input::Again(stamp) => attempt.again(*stamp),
+            Input::Reply(round, from, reply) => attempt.on_reply(*round, *from, self.reply(reply)?),
+            Input::Patience => attempt.on_patience(),
+            Input::View(sets) => attempt.on_view(sets.clone()),
+            Input::Deadline => Step::Done(attempt.on_deadline()),
+        };
+        let mut mention = |row: &Row| self.values.mention(row);
+        Ok(trace::step(&step, &mut mention, |outcome, mention| {
+            A::outcome(outcome, mention)
+        }))
+    }
+
+    fn reply(&self, reply: &Reply<Mention>) -> Result<Reply<Row>, Wrong> {
+        RowsOf(&self.run.values).read(|mut row| trace::reply(reply, &mut row))
+    }
+
+    fn said(&mut self, step: Said) {
+        if let Step::Ask(ask) = &step {
+            self.due = match ask.audience {
+                Audience::All => self.sets.members(),
+                Audience::One(node) => vec![node],
+            };
+            self.asked = Some(ask.clone());
+        }
+        self.last = Some(step);
+    }
+
+    fn sent(&mut self, to: NodeId, request: &Request<Mention>) -> Result<(), Wrong> {
+        let words = Words(&self.run.values);
+        let sent = format!("{} to {}", words.request(request), words::node(to));
+        let Some(ask) = &self.asked else {
+            return Err(self.wrong("nothing was asked for", "nothing sent", &sent));
+        };
+        let asked = words.request(&ask.request);
+        let Some(due) = self.due.iter().position(|node| *node == to) else {
+            let nodes: Vec<String> = self.due.iter().map(|node| words::node(*node)).collect();
+            let expected = format!("{asked} to each of [{}] once", nodes.join(", "));
+            return Err(self.wrong(&asked, &expected, &sent));
+        };
+        // Bodies are asked only of the nearest.
+        let is_head = ask.request == Request::Read(Fetch::Full) && *request == Request::Read(Fetch::Head);
+        if *request != ask.request && !is_head {
+            return Err(self.wrong(&asked, &asked, &sent));
+        }
+        self.due.swap_remove(due);
+        *self.open.entry((ask.round, to)).or_default() += 1;
+        Ok(())
+    }
+
+    /// Was everything sent before this happened?
+    fn all_sent(&self, next: &dyn std::fmt::Display) -> Result<(), Wrong> {
+        let Some((node, ask)) = self.due.first().zip(self.asked.as_ref()) else {
+            return Ok(());
+        };
+        let asked = Words(&self.run.values).request(&ask.request);
+        let expected = format!("{asked} sent to {}", words::node(*node));
+        Err(self.wrong(&asked, &expected, &format!("it was not, before {next}")))
+    }
+
+    fn differs(&self, input: &Input, expected: &Said, recorded: &Said) -> Wrong {
+        let words = Words(&self.values);
+        let (mut one, mut other) = (words.step(expected), words.step(recorded));
+        if one == other {
+            (one, other) = (format!("{expected:?}"), format!("{recorded:?}"));
+        }
+        self.wrong(&words.input(input), &one, &other)
+    }
+
+    fn wrong(&self, input: &str, expected: &str, recorded: &str) -> Wrong {
+        let machine = match self.run.made {
+            Made::Read { .. } => "a read",
+            Made::Write { .. } => "a write",
+            Made::Conditional { .. } => "a conditional write",
+            Made::Inquiry { .. } => "an inquiry",
+        };
+        Wrong {
+            machine: format!(
+                "{machine} of {} at {}",
+                words::key(&self.run.key),
+                words::node(self.node)
+            ),
+            input: input.to_owned(),
+            expected: expected.to_owned(),
+            recorded: recorded.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Traces of running nodes, taken again step by step.
+//!
+//! A node that records writes down what its machines were told and what they said (`trellis_spec::trace`). Here each of
+//! these steps is taken again by the same code, which must come to the same; and what lies between the steps is checked,
+//! for that is where a driver could do something else than it says: the row that a rule was given must be the one that
+//! it left there ([`rows`]), and what was sent must be what an attempt asked for ([`attempt`]).
+//!
+//! A trace may have gaps: a node records only as fast as it can, keeps only so much, and may be killed. Whatever is
+//! there is checked; what is missing is counted.
+
+mod attempt;
+mod file;
+mod rows;
+mod words;
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+
+use trellis_spec::quorum::NodeId;
+use trellis_spec::trace::{Aftermath, Opened, Record, RowStep};
+
+use file::{Contents, Frames};
+pub use file::{Part, read_folder};
+use rows::Rows;
+
+/// What is wrong with a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Which machine took the step, or about what it is.
+    pub machine: String,
+    /// What it was told.
+    pub input: String,
+    /// What it says to that now, or what must have been so.
+    pub expected: String,
+    /// What the trace says.
+    pub recorded: String,
+}
+
+/// Where the first difference is, and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The file.
+    pub file: String,
+    /// Which of its records, from zero.
+    pub record: u64,
+    /// What is wrong.
+    pub wrong: Wrong,
+}
+
+/// How much was checked, and how much could not be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Files.
+    pub files: u64,
+    /// Lives of nodes.
+    pub lives: u64,
+    /// Steps of replicas.
+    pub steps: u64,
+    /// Of them, those whose row was known from an earlier step.
+    pub linked: u64,
+    /// Attempts.
+    pub attempts: u64,
+    /// Steps of attempts.
+    pub told: u64,
+    /// Requests that were sent for them.
+    pub sent: u64,
+    /// Records that the nodes left out.
+    pub lost: u64,
+    /// Places where parts of a trace are missing, or cut off before the node's end.
+    pub gaps: u64,
+}
+
+/// What came of a replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// How much was checked until the end or the first divergence.
+    pub tally: Tally,
+    /// The first divergence.
+    pub divergence: Option<Divergence>,
+}
+
+/// What is known of one node between two records.
+#[derive(Default)]
+struct Node {
+    last: Option<Opened>,
+    number: u64,
+    is_closed: bool,
+    rows: Rows,
+}
+
+/// Takes all steps of these parts again. Parts of one node must follow each other in the order of their names.
+pub fn replay(parts: impl IntoIterator<Item = Part>) -> Replayed {
+    let mut replay = Replay::default();
+    let divergence = parts.into_iter().find_map(|part| replay.part(&part).err());
+    Replayed {
+        tally: replay.tally,
+        divergence: divergence.map(|divergence| *divergence),
+    }
+}
+
+#[derive(Default)]
+struct Replay {
+    tally: Tally,
+    nodes: BTreeMap<NodeId, Node>,
+}
+
+impl Replay {
+    fn part(&mut self, part: &Part) -> Result<(), Box<Divergence>> {
+        let at = |record, wrong| {
+            let file = part.name.clone();
+            Box::new(Divergence { file, record, wrong })
+        };
+        let mut frames = Frames::of(&part.bytes).map_err(|wrong| at(0, wrong))?;
+        self.tally.files += 1;
+        let Some(node) = self.beginning(&mut frames, part.number).map_err(|wrong| at(0, wrong))? else {
+            return Ok(());
+        };
+        for number in 1.. {
+            let checked = match frames.next().map_err(|wrong| at(number, wrong))? {
+                Contents::End => break,
+                Contents::CutOff => {
+                    self.tally.gaps += 1;
+                    break;
+                }
+                Contents::Record(record) => self.record(*record, node),
+                Contents::Step(step, aftermath) => self.step(&step, aftermath, node),
+            };
+            checked.map_err(|wrong| at(number, wrong))?;
+        }
+        Ok(())
+    }
+
+    /// Whose part it is; nothing if whoever began it did not come to say so.
+    fn beginning(&mut self, frames: &mut Frames<'_>, number: u64) -> Result<Option<NodeId>, Wrong> {
+        let record = match frames.next()? {
+            Contents::Record(record) => Some(*record),
+            Contents::Step(..) => None,
+            Contents::End | Contents::CutOff => {
+                self.tally.gaps += 1;
+                return Ok(None);
+            }
+        };
+        let Some(Record::Opened(opened)) = record else {
+            return Err(Wrong::form("the first record must say whose trace it is"));
+        };
+        self.opened(opened, number);
+        Ok(Some(opened.node))
+    }
+
+    fn step(&mut self, step: &RowStep, aftermath: Aftermath, node: NodeId) -> Result<(), Wrong> {
+        let known = self.nodes.entry(node).or_default();
+        self.tally.steps += 1;
+        self.tally.linked += u64::from(known.rows.step(node, step, aftermath)?);
+        Ok(())
+    }
+
+    fn record(&mut self, record: Record, node: NodeId) -> Result<(), Wrong> {
+        let known = self.nodes.entry(node).or_default();
+        match record {
+            Record::Attempt(run) => {
+                let checked = attempt::repeat(node, &run)?;
+                self.tally.attempts += 1;
+                self.tally.told += checked.told;
+                self.tally.sent += checked.sent;
+            }
+            Record::Lost(records) => {
+                self.tally.lost += records;
+                known.rows.forget();
+            }
+            Record::Closed => known.is_closed = true,
+            Record::Opened(_) | Record::Row(_) => {
+                return Err(Wrong::form("only the first record can say whose trace it is"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the part before left is where this one goes on, unless something is missing between them.
+    fn opened(&mut self, opened: Opened, number: u64) {
+        let known = self.nodes.entry(opened.node).or_default();
+        let is_next = known.last.is_some() && number == known.number + 1;
+        let goes_on = known
+            .last
+            .is_some_and(|last| last.life == opened.life && last.part + 1 == opened.part);
+        let begins = opened.part == 0;
+        match (is_next, goes_on, begins) {
+            (true, true, false) => {}
+            (true, false, true) if known.is_closed => known.rows.reopened(),
+            (true, false, true) => known.rows.crashed(),
+            (true | false, ..) => {
+                self.tally.gaps += u64::from(known.last.is_some() || !begins);
+                known.rows.forget();
+            }
+        }
+        self.tally.lives += u64::from(begins);
+        known.is_closed = false;
+        known.last = Some(opened);
+        known.number = number;
+    }
+}
+
+impl Wrong {
+    /// The trace is not made as traces are.
+    fn form(what: &str) -> Self {
+        Wrong {
+            machine: "the trace itself".to_owned(),
+            input: "reading it".to_owned(),
+            expected: what.to_owned(),
+            recorded: "something else".to_owned(),
+        }
+    }
+}
+
+impl Replayed {
+    /// Did everything come out as it was recorded?
+    pub fn is_good(&self) -> bool {
+        self.divergence.is_none() && self.tally.steps + self.tally.attempts > 0
+    }
+}
+
+impl Display for Divergence {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Wrong {
+            machine,
+            input,
+            expected,
+            recorded,
+        } = &self.wrong;
+        write!(
+            f,
+            "{}, record {}: {machine}\n  was told  {input}\n  expected  {expected}\n  recorded  {recorded}",
+            self.file, self.record
+        )
+    }
+}
+
+impl Display for Tally {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Tally {
+            files,
+            lives,
+            steps,
+            linked,
+            attempts,
+            told,
+            sent,
+            lost,
+            gaps,
+        } = self;
+        write!(
+            f,
+            "{files} files of {lives} lives: {steps} steps of replicas, {linked} of them on rows known from before; \
+             {attempts} attempts with {told} steps and {sent} requests; {lost} records left out, {gaps} gaps"
+        )
+    }
+}
+
+impl Display for Replayed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.divergence {
+            Some(divergence) => write!(f, "{divergence}\nchecked before that: {}", self.tally),
+            None if !self.is_good() => f.write_str("there is nothing to check in this trace"),
+            None => write!(f, "all as recorded: {}", self.tally),
+        }
+    }
+}

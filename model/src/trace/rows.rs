@@ -1,0 +1,279 @@
+//! The rule of rows, taken again; and the rows of a node from step to step.
+//!
+//! A step is given the row that the last one left, for nothing else changes it. After a crash it may be given an older
+//! one: but none older than what was durable, by what the node itself knew when it recorded; nor need it be one of
+//! those in the trace, for what was recorded last may not have come to a file.
+
+use std::collections::HashMap;
+
+use trellis_spec::flaw::Sound;
+use trellis_spec::gate::Gate;
+use trellis_spec::layout::{Admitted, Knowledge, LayoutVersion, Member, Partition, View, initial};
+use trellis_spec::peer::{Stored, serve_row};
+use trellis_spec::quorum::NodeId;
+use trellis_spec::register::{Cell, Fetch, Request};
+use trellis_spec::row::{Row, RowKey};
+use trellis_spec::trace::{self, Aftermath, Kept, Mention, RowStep};
+
+use super::Wrong;
+use super::attempt::RowsOf;
+use super::words::{self, Words};
+
+/// A row, as long as the node stays where it is.
+type Place = (Partition, LayoutVersion, RowKey);
+
+/// The rows of one node.
+#[derive(Default)]
+pub(super) struct Rows {
+    known: HashMap<Place, Known>,
+    /// Every change up to this position was durable.
+    durable: u64,
+}
+
+/// What is known of one row.
+struct Known {
+    /// What it may be: the newest that was durable, and what came after, each with the position of its change. Never
+    /// empty.
+    states: Vec<(u64, Cell<Row>)>,
+    certainty: Certainty,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    /// It is the last state.
+    Exact,
+    /// It is the first state or a newer one.
+    AtLeast,
+}
+
+impl Rows {
+    /// Something is missing here.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// The node stopped in order and was started again.
+    pub(super) fn reopened(&mut self) {
+        for known in self.known.values_mut() {
+            known.states.drain(..known.states.len() - 1);
+            known.states[0].0 = 0;
+        }
+        self.durable = 0;
+    }
+
+    /// The node crashed and was started again.
+    pub(super) fn crashed(&mut self) {
+        for known in self.known.values_mut() {
+            known.leave_out_before(self.durable);
+            known.states.truncate(1);
+            known.states[0].0 = 0;
+            known.certainty = Certainty::AtLeast;
+        }
+        self.durable = 0;
+    }
+
+    /// Takes a step again; whether its row was known.
+    pub(super) fn step(&mut self, node: NodeId, step: &RowStep, aftermath: Aftermath) -> Result<bool, Wrong> {
+        let about = About { node, step };
+        about.taken_again()?;
+        about.is_kept(aftermath.kept)?;
+        let rows = RowsOf(&step.values);
+        let cell = rows.read(|mut row| trace::cell(&step.cell, &mut row))?;
+        about.is_whole(&cell)?;
+        self.gate_is_as_left(&about)?;
+        let place = (step.partition, step.entered, step.key.clone());
+        self.durable = self.durable.max(aftermath.durable);
+        let known = self.known.get_mut(&place);
+        let is_known = known.is_some();
+        let states = match known {
+            Some(known) => {
+                known.is_left(&about, &cell)?;
+                known.certainty = Certainty::Exact;
+                known.leave_out_before(self.durable);
+                &mut known.states
+            }
+            None => {
+                let known = Known {
+                    states: vec![(0, headed(cell))],
+                    certainty: Certainty::Exact,
+                };
+                &mut self.known.entry(place).or_insert(known).states
+            }
+        };
+        if let (Some(changed), Kept::Replaced(position)) = (&step.changed, aftermath.kept) {
+            let after = rows.read(|mut row| trace::cell(changed, &mut row))?;
+            states.push((position, headed(after)));
+        }
+        Ok(is_known)
+    }
+
+    /// The gate is a row as well, and the step saw it in the same moment.
+    fn gate_is_as_left(&self, about: &About<'_>) -> Result<(), Wrong> {
+        let step = about.step;
+        let Some(key) = &step.gate_key else { return Ok(()) };
+        let place = (step.partition, step.entered, key.clone());
+        let Some(known) = self
+            .known
+            .get(&place)
+            .filter(|known| known.certainty == Certainty::Exact)
+        else {
+            return Ok(());
+        };
+        let left = known.last();
+        let gate = match left.accepted.as_ref().and_then(|held| held.content.live()) {
+            Some(Row::Gate(gate)) => *gate,
+            Some(_) | None => Gate::Open,
+        };
+        if (gate, left.ballot()) == (step.gate.gate, step.gate.ballot) {
+            return Ok(());
+        }
+        let expected = format!(
+            "the gate as it was left: {gate:?} under {}",
+            words::stamp(left.ballot())
+        );
+        let recorded = format!("{:?} under {}", step.gate.gate, words::stamp(step.gate.ballot));
+        Err(about.wrong(&expected, &recorded))
+    }
+}
+
+impl Known {
+    fn last(&self) -> &Cell<Row> {
+        let (_, last) = self.states.last().expect("something is known of every row that is");
+        last
+    }
+
+    /// Leaves out states that were followed by one that is durable.
+    fn leave_out_before(&mut self, durable: u64) {
+        let newest = self.states.iter().rposition(|(position, _)| *position <= durable);
+        self.states.drain(..newest.unwrap_or(0));
+    }
+
+    /// Is this what was left, and after a crash at least what was durable?
+    fn is_left(&mut self, about: &About<'_>, found: &Cell<Row>) -> Result<(), Wrong> {
+        let found = headed(found.clone());
+        match self.certainty {
+            Certainty::Exact if *self.last() == found => Ok(()),
+            Certainty::Exact => Err(about.differs("as it was left", self.last(), &found)),
+            Certainty::AtLeast => {
+                let (_, durable) = &self.states[0];
+                let is_older = found.promised < durable.promised || found.ballot() < durable.ballot();
+                let is_other = found.ballot() == durable.ballot() && found.accepted != durable.accepted;
+                if is_older || is_other {
+                    return Err(about.differs("as it was durable before the crash, or newer", durable, &found));
+                }
+                self.states = vec![(0, found)];
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A step, for those who find fault with it.
+struct About<'a> {
+    node: NodeId,
+    step: &'a RowStep,
+}
+
+impl About<'_> {
+    fn taken_again(&self) -> Result<(), Wrong> {
+        let (step, rows) = (self.step, RowsOf(&self.step.values));
+        let stored = Stored {
+            cell: rows.read(|mut row| trace::cell(&step.cell, &mut row))?,
+            floor: step.floor,
+            gate: step.gate,
+        };
+        let request = rows.read(|mut row| trace::request(&step.request, &mut row))?;
+        let served = serve_row::<Row, Sound>(&admitted(), &stored, step.now_us, step.skew_us, &request);
+        let mut values = step.values.clone();
+        let mut mention = |row: &Row| values.mention(row);
+        let reply = trace::reply(&served.reply, &mut mention);
+        let changed = served.changed.map(|changed| trace::cell(&changed, &mut mention));
+        if (&reply, &changed) == (&step.reply, &step.changed) {
+            return Ok(());
+        }
+        let words = Words(&values);
+        let told = |reply, changed: &Option<Cell<Mention>>| {
+            let row = changed.as_ref().map_or("as it was".to_owned(), |cell| words.cell(cell));
+            format!("{}; the row then: {row}", words.reply(reply))
+        };
+        Err(self.wrong(&told(&reply, &changed), &told(&step.reply, &step.changed)))
+    }
+
+    /// Did the driver hand the change to the store?
+    fn is_kept(&self, kept: Kept) -> Result<(), Wrong> {
+        match (&self.step.changed, kept) {
+            (None, Kept::AsItWas) | (Some(_), Kept::Replaced(_) | Kept::NotTaken) => Ok(()),
+            (None, Kept::Replaced(_) | Kept::NotTaken) => Err(self.wrong("no change of the row", "one")),
+            (Some(changed), Kept::AsItWas) => {
+                let changed = Words(&self.step.values).cell(changed);
+                Err(self.wrong(&format!("a change of the row to {changed}"), "none"))
+            }
+        }
+    }
+
+    /// Where the rule hands out the value, it must have been given all of it.
+    fn is_whole(&self, cell: &Cell<Row>) -> Result<(), Wrong> {
+        let needs_body = match &self.step.request {
+            Request::Read(fetch) => *fetch == Fetch::Full,
+            Request::Prepare { .. } => true,
+            Request::Write(_) | Request::WriteBack(_) | Request::Accept(_) => false,
+        };
+        let is_whole = cell.accepted.as_ref().is_none_or(|held| held.content.is_whole());
+        if is_whole || !needs_body {
+            return Ok(());
+        }
+        Err(self.wrong("the row with its inline body", "its head alone"))
+    }
+
+    fn differs(&self, what: &str, expected: &Cell<Row>, found: &Cell<Row>) -> Wrong {
+        let (mut one, mut other) = (words::cell(expected), words::cell(found));
+        if one == other {
+            (one, other) = (format!("{expected:?}"), format!("{found:?}"));
+        }
+        self.wrong(&format!("on the row {what}: {one}"), &format!("on this row: {other}"))
+    }
+
+    fn wrong(&self, expected: &str, recorded: &str) -> Wrong {
+        let step = self.step;
+        let words = Words(&step.values);
+        Wrong {
+            machine: format!(
+                "the replica of {} in partition {} at {}",
+                words::key(&step.key),
+                step.partition.0,
+                words::node(self.node)
+            ),
+            input: format!(
+                "{} when it held {}, gate {:?}, clock {} µs",
+                words.request(&step.request),
+                words.cell(&step.cell),
+                step.gate.gate,
+                step.now_us
+            ),
+            expected: expected.to_owned(),
+            recorded: recorded.to_owned(),
+        }
+    }
+}
+
+/// Bodies come and go with what is asked for.
+fn headed(cell: Cell<Row>) -> Cell<Row> {
+    Cell {
+        accepted: cell.accepted.map(|held| held.head()),
+        ..cell
+    }
+}
+
+/// The rule asks for the proof that somebody looked at the request's view, and does not look at it itself. The trace
+/// does not have the layouts, so the proof comes from a node that is alone.
+fn admitted() -> Admitted {
+    let alone = Member::storage([0; 32], [0; 16], String::new(), 1);
+    let me = alone.id;
+    let layout = initial(vec![alone], 1, 1).expect("one node can hold everything");
+    let view = View {
+        lo: layout.version,
+        hi: layout.version,
+    };
+    let admitted = Knowledge::of(layout).admit::<Sound>(me, Partition(0), view);
+    admitted.expect("a node is admitted where it is alone")
+}

@@ -1,0 +1,185 @@
+//! Records in words.
+
+use trellis_spec::quorum::NodeId;
+use trellis_spec::register::{
+    Accepted, Audience, Cell, ConditionalOutcome, Content, Purpose, ReadOutcome, Reply, Request, Step, WriteOutcome,
+};
+use trellis_spec::row::{Body, Row};
+use trellis_spec::stamp::Stamp;
+use trellis_spec::trace::{self, Input, Mention, Outcome, Values};
+
+/// The words for what mentions these values.
+pub(super) struct Words<'a>(pub(super) &'a Values);
+
+/// A value, or why there is none.
+struct Named(Option<Row>);
+
+pub(super) fn node(node: NodeId) -> String {
+    format!("node {:016x}", node.0)
+}
+
+pub(super) fn stamp(stamp: Stamp) -> String {
+    match stamp {
+        Stamp::ZERO => "0".to_owned(),
+        Stamp { time, by } => format!("{time}.{:04x}", by.0 >> 48),
+    }
+}
+
+/// The table of a row and what can be read of its key.
+pub(super) fn key(key: &[u8]) -> String {
+    let text: String = key
+        .iter()
+        .flat_map(|byte| std::ascii::escape_default(*byte))
+        .map(char::from)
+        .collect();
+    format!("row `{text}`")
+}
+
+pub(super) fn cell(of: &Cell<Row>) -> String {
+    show_cell(&trace::cell(of, &mut |row| Named(Some(row.clone()))))
+}
+
+impl Words<'_> {
+    pub(super) fn cell(&self, of: &Cell<Mention>) -> String {
+        show_cell(&trace::cell(of, &mut |mention| self.named(mention)))
+    }
+
+    pub(super) fn request(&self, of: &Request<Mention>) -> String {
+        match trace::request(of, &mut |mention| self.named(mention)) {
+            Request::Read(fetch) => format!("read ({fetch:?})"),
+            Request::Write(new) => format!("write {}", show(&new)),
+            Request::WriteBack(new) => format!("write back {}", show(&new)),
+            Request::Accept(new) => format!("accept {}", show(&new)),
+            Request::Prepare { ballot, purpose } => {
+                let purpose = match purpose {
+                    Purpose::Propose => "to propose",
+                    Purpose::Settle => "to settle",
+                };
+                format!("promise {} {purpose}", stamp(ballot))
+            }
+        }
+    }
+
+    pub(super) fn reply(&self, of: &Reply<Mention>) -> String {
+        match trace::reply(of, &mut |mention| self.named(mention)) {
+            Reply::Row { accepted, floor } => format!("holds {}, floor {}", show_some(accepted.as_ref()), stamp(floor)),
+            Reply::Accept => "accepted".to_owned(),
+            Reply::Promise(held) => format!("promised; holds {}", show_some(held.as_ref())),
+            Reply::Nack { seen } => format!("refused for {}", stamp(seen)),
+            Reply::Gated => "refused by the gate".to_owned(),
+            Reply::TooFarAhead => "refused as too far ahead of the clock".to_owned(),
+        }
+    }
+
+    pub(super) fn input(&self, of: &Input) -> String {
+        match of {
+            Input::Start(stamp) => format!("begin under {}", self::stamp(*stamp)),
+            Input::Again(stamp) => format!("go on under {}", self::stamp(*stamp)),
+            Input::Reply(round, from, reply) => {
+                format!("{} to round {round}: {}", node(*from), self.reply(reply))
+            }
+            Input::Patience => "there was ample time".to_owned(),
+            Input::View(sets) => {
+                let members: Vec<String> = sets.members().into_iter().map(node).collect();
+                format!("the view rose; replicas: {}", members.join(", "))
+            }
+            Input::Deadline => "the deadline passed".to_owned(),
+        }
+    }
+
+    pub(super) fn step(&self, of: &Step<Mention, Outcome>) -> String {
+        match of {
+            Step::Wait => "wait".to_owned(),
+            Step::Ask(ask) => {
+                let whom = match ask.audience {
+                    Audience::All => "all".to_owned(),
+                    Audience::One(one) => node(one),
+                };
+                format!("ask {whom} in round {}: {}", ask.round, self.request(&ask.request))
+            }
+            Step::Again { above } => format!("try again above {}", stamp(*above)),
+            Step::Done(outcome) => self.outcome(outcome),
+        }
+    }
+
+    fn outcome(&self, of: &Outcome) -> String {
+        let some = |held: &Option<Accepted<Mention>>| show_some(held.as_ref().map(|held| self.accepted(held)).as_ref());
+        match of {
+            Outcome::Read(ReadOutcome::Found(found)) => format!("done: found {}", some(found)),
+            Outcome::Read(ReadOutcome::Gated) => "done: gated".to_owned(),
+            Outcome::Read(ReadOutcome::Unreached) => "done: unreached".to_owned(),
+            Outcome::Write(WriteOutcome::Written(under)) => format!("done: written under {}", stamp(*under)),
+            Outcome::Write(WriteOutcome::Gated) => "done: gated".to_owned(),
+            Outcome::Write(WriteOutcome::Unknown) => "done: unknown".to_owned(),
+            Outcome::Conditional(ConditionalOutcome::Written(value)) => {
+                format!("done: written {}", show(&self.accepted(value)))
+            }
+            Outcome::Conditional(ConditionalOutcome::Refused(found)) => format!("done: refused on {}", some(found)),
+            Outcome::Conditional(ConditionalOutcome::Gated) => "done: gated".to_owned(),
+            Outcome::Conditional(ConditionalOutcome::Unknown) => "done: unknown".to_owned(),
+            Outcome::Conditional(ConditionalOutcome::Unreached) => "done: unreached".to_owned(),
+            Outcome::Dead => "done: dead".to_owned(),
+            Outcome::Alive(value) => format!("done: alive in {}", show(&self.accepted(value))),
+            Outcome::Untold => "done: nobody could tell".to_owned(),
+        }
+    }
+
+    fn accepted(&self, of: &Accepted<Mention>) -> Accepted<Named> {
+        trace::accepted(of, &mut |mention| self.named(mention))
+    }
+
+    fn named(&self, mention: &Mention) -> Named {
+        Named(self.0.get(*mention))
+    }
+}
+
+fn show_cell(cell: &Cell<Named>) -> String {
+    let held = show_some(cell.accepted.as_ref());
+    format!("{held}, promised {}", stamp(cell.promised))
+}
+
+fn show_some(held: Option<&Accepted<Named>>) -> String {
+    held.map_or("nothing".to_owned(), show)
+}
+
+fn show(held: &Accepted<Named>) -> String {
+    let content = match &held.content {
+        Content::Value(Named(Some(row))) => value(row),
+        Content::Value(Named(None)) => "a value that the record does not have".to_owned(),
+        Content::Tombstone => "a tombstone".to_owned(),
+    };
+    let op = &hex(&held.op.0)[..8];
+    let base = held
+        .base
+        .map_or(String::new(), |base| format!(" judged on {}", stamp(base)));
+    format!("{content} of operation {op} under {}{base}", stamp(held.ballot))
+}
+
+fn value(row: &Row) -> String {
+    match row {
+        Row::Object(object) => {
+            let version = &hex(&object.version.0)[..8];
+            format!("object {version} of {} bytes ({})", object.size, body(&object.body))
+        }
+        Row::Part(part) => format!("part {} of {} bytes ({})", part.number, part.size, body(&part.body)),
+        Row::Upload(_) => "an upload".to_owned(),
+        Row::Manifest(_) => "a page of a manifest".to_owned(),
+        Row::Gate(gate) => format!("gate {gate:?}"),
+        Row::Bucket(_) => "a bucket".to_owned(),
+        Row::Name(_) => "the name of a bucket".to_owned(),
+        Row::AccessKey(_) => "an access key".to_owned(),
+    }
+}
+
+fn body(body: &Body) -> String {
+    match body {
+        Body::Inline(inline) if inline.bytes.is_some() => "inline".to_owned(),
+        Body::Inline(_) => "inline, body not here".to_owned(),
+        Body::Blocks(blocks) => format!("{} blocks", blocks.len()),
+        Body::Paged(pages) => format!("{} pages of blocks", pages.page_bytes.len()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,46 @@
+//! Traces of simulated nodes, taken again: those of sound nodes come out as recorded, and what is not right is named.
+
+use trellis_model::trace::{Replayed, replay};
+use trellis_verification::simulation::{Run, Sabotage, Setup, run, run_recorded};
+
+/// Seeds among which a bug must be noticed.
+const SEEDS_TO_NOTICE_MAX: u64 = 10;
+
+fn replayed(setup: Setup) -> (Run, Replayed) {
+    let (run, parts) = run_recorded(setup);
+    (run, replay(parts))
+}
+
+#[test]
+fn what_sound_nodes_recorded_comes_out_again() {
+    for (seed, nodes) in [(1, 1), (2, 3), (3, 3), (4, 5)] {
+        let (run, replayed) = replayed(Setup::new(seed, nodes));
+        assert!(replayed.is_good(), "{}\n{replayed}", run.setup);
+        let tally = replayed.tally;
+        assert_eq!((tally.lost, tally.gaps), (0, 0));
+        assert!(tally.attempts > 500 && tally.linked > tally.steps / 2, "{tally}");
+        assert!(tally.lives > nodes as u64, "nobody crashed: {tally}");
+    }
+}
+
+#[test]
+fn recording_changes_nothing() {
+    let setup = Setup::new(7, 3);
+    assert_eq!(run(setup.clone()).digest, run_recorded(setup).0.digest);
+}
+
+#[test]
+fn bugs_between_a_node_and_its_disk_are_noticed() {
+    for sabotage in [Sabotage::EagerWrites, Sabotage::LostBatches, Sabotage::OldCopies] {
+        let setup = |seed| Setup {
+            sabotage,
+            ..Setup::new(seed, 3)
+        };
+        let named = (1..=SEEDS_TO_NOTICE_MAX).find_map(|seed| replayed(setup(seed)).1.divergence);
+        let wrong = named.unwrap_or_else(|| panic!("{sabotage} went unnoticed")).wrong;
+        assert!(
+            wrong.expected.starts_with("on the row as it was"),
+            "{sabotage}: {wrong:?}"
+        );
+    }
+}
