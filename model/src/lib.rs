@@ -20,4 +20,5 @@ pub mod script;
 pub mod sync;
 pub mod transcript;
 pub mod value;
+pub mod workbench;
 pub mod world;
