@@ -129,6 +129,36 @@ fn primary_backup() {
 }
 
 #[test]
+fn chain() {
+    hold("chain");
+}
+
+#[test]
+fn craq() {
+    hold("craq");
+}
+
+#[test]
+fn craq_eventual() {
+    hold("craq-eventual");
+}
+
+#[test]
+fn craq_bounded() {
+    hold("craq-bounded");
+}
+
+#[test]
+fn elastic() {
+    hold("elastic");
+}
+
+#[test]
+fn trellis() {
+    hold("trellis");
+}
+
+#[test]
 fn every_claim_is_tested_above() {
     let names: Vec<&str> = claim::all().iter().map(|claim| claim.name).collect();
     let tested = [
@@ -151,6 +181,12 @@ fn every_claim_is_tested_above() {
         "abd",
         "caspaxos",
         "primary-backup",
+        "chain",
+        "craq",
+        "craq-eventual",
+        "craq-bounded",
+        "elastic",
+        "trellis",
     ];
     assert_eq!(names, tested);
 }

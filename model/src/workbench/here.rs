@@ -95,6 +95,8 @@ pub struct Here<'a, M> {
     pub config: &'a Config,
     /// The number of the configuration under which its message was sent.
     pub sent_under: u8,
+    /// The number of the configuration in whose name it speaks: the one that it knows, where nothing is flawed.
+    pub speaks_for: u8,
     /// For a client: the node that is nearest.
     pub nearest: u8,
     sent: Vec<Sent<M>>,
@@ -108,6 +110,8 @@ pub struct Sent<M> {
     pub to: Party,
     /// What.
     pub message: M,
+    /// The configuration in whose name it was sent.
+    pub epoch: u8,
     /// How many durable writes its handler waited for before it was sent.
     pub stores: u32,
 }
@@ -119,6 +123,7 @@ impl<'a, M: Clone> Here<'a, M> {
             me,
             config,
             sent_under,
+            speaks_for: config.epoch,
             nearest,
             sent: Vec::new(),
             stores: 0,
@@ -127,8 +132,12 @@ impl<'a, M: Clone> Here<'a, M> {
 
     /// Sends a message.
     pub fn send(&mut self, to: Party, message: M) {
-        let stores = self.stores;
-        self.sent.push(Sent { to, message, stores });
+        self.sent.push(Sent {
+            to,
+            message,
+            epoch: self.speaks_for,
+            stores: self.stores,
+        });
     }
 
     /// Sends a message to all members, itself included if it is one.
@@ -154,11 +163,12 @@ impl<'a, M: Clone> Here<'a, M> {
     pub fn within<N: Clone, T>(&mut self, wrap: impl Fn(N) -> M, handler: impl FnOnce(&mut Here<'_, N>) -> T) -> T {
         let mut inner = Here::new(self.me, self.config, self.sent_under, self.nearest);
         let result = handler(&mut inner);
-        for Sent { to, message, stores } in inner.sent {
+        for sent in inner.sent {
             self.sent.push(Sent {
-                to,
-                message: wrap(message),
-                stores: self.stores + stores,
+                to: sent.to,
+                message: wrap(sent.message),
+                epoch: sent.epoch,
+                stores: self.stores + sent.stores,
             });
         }
         self.stores += inner.stores;

@@ -8,11 +8,17 @@
 //! Each protocol's file ends with its claims, those that it is known *not* to fulfil among them, and its mutants. All of
 //! them keep one register; shards, manifests and transfers of data are not their subject.
 
+pub mod chain;
+pub mod compare;
 pub mod consensus;
+pub mod craq;
+pub mod elastic;
 pub mod guarantee;
 pub mod here;
+pub mod log;
 pub mod primary;
 pub mod quorum;
+pub mod register;
 pub mod run;
 pub mod sheet;
 pub mod state;
@@ -36,7 +42,7 @@ use crate::value::OpIndex;
 /// such messages away.
 pub trait Protocol: Clone + Debug + PartialEq + Eq + Hash + Send + Sync + 'static {
     /// What is sent.
-    type Message: Datum;
+    type Message: Datum + Ord;
     /// What a node keeps; at first, what it is by default.
     type Node: Datum + Default;
     /// An operation in flight, at its client or coordinator.
@@ -72,9 +78,9 @@ pub trait Protocol: Clone + Debug + PartialEq + Eq + Hash + Send + Sync + 'stati
 }
 
 /// What states are made of.
-pub trait Datum: Clone + Debug + Eq + Ord + Hash + Send + Sync + 'static {}
+pub trait Datum: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
 
-impl<T: Clone + Debug + Eq + Ord + Hash + Send + Sync + 'static> Datum for T {}
+impl<T: Clone + Debug + Eq + Hash + Send + Sync + 'static> Datum for T {}
 
 /// What is expected of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,5 +131,16 @@ impl Request {
 
 /// The claims of all protocols.
 pub(crate) fn claims() -> Vec<Claim> {
-    vec![quorum::plain(), quorum::abd(), consensus::claim(), primary::claim()]
+    vec![
+        quorum::plain(),
+        quorum::abd(),
+        consensus::claim(),
+        primary::claim(),
+        chain::claim(),
+        craq::strong(),
+        craq::eventual(),
+        craq::bounded(),
+        elastic::claim(),
+        register::claim(),
+    ]
 }

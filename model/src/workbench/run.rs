@@ -106,20 +106,15 @@ impl<P: Protocol> Run<P> {
     }
 
     fn post(&mut self, (time, durable): (u64, u32), from: Party, sent: Vec<Sent<P::Message>>) {
-        for Sent { to, message, stores } in sent {
-            let delay = self.delays[self.zone(from)][self.zone(to)];
+        for sent in sent {
+            let delay = if from == sent.to {
+                0
+            } else {
+                self.delays[self.zone(from)][self.zone(sent.to)]
+            };
             self.sent += 1;
-            let when = (time + if from == to { 0 } else { delay }, durable + stores, self.sent);
-            let epoch = self.state.epoch_of(from);
-            self.queue.insert(
-                when,
-                Envelope {
-                    from,
-                    to,
-                    epoch,
-                    message,
-                },
-            );
+            let when = (time + delay, durable + sent.stores, self.sent);
+            self.queue.insert(when, Envelope::of(from, sent));
         }
     }
 

@@ -39,6 +39,17 @@ pub struct Envelope<M> {
     pub message: M,
 }
 
+impl<M> Envelope<M> {
+    pub(super) fn of(from: Party, sent: Sent<M>) -> Self {
+        Envelope {
+            from,
+            to: sent.to,
+            epoch: sent.epoch,
+            message: sent.message,
+        }
+    }
+}
+
 /// How far an operation is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Progress<C> {
@@ -161,19 +172,6 @@ impl<P: Protocol> State<P> {
             *progress = Progress::Told { outcome, after };
         }
         sent
-    }
-
-    /// The newest configuration that a party knows.
-    pub(super) fn epoch_of(&self, party: Party) -> u8 {
-        match party {
-            Party::Node(node) => self.nodes[usize::from(node)]
-                .as_ref()
-                .map_or(0, |replica| replica.epoch),
-            Party::Client(op) => match &self.ops[usize::from(op.0)] {
-                Progress::Running { epoch, .. } => *epoch,
-                Progress::Waiting | Progress::Told { .. } => 0,
-            },
-        }
     }
 
     /// The operations that are answered, as bits.

@@ -20,6 +20,9 @@ pub(crate) const TWO_FAILOVERS: Harm = harm(2, 2, Suspicion::Right);
 /// Besides, one node is removed that may be alive.
 pub(crate) const MISJUDGED: Harm = harm(0, 1, Suspicion::Wrong);
 
+/// Besides, two nodes are removed that may be alive.
+pub(crate) const MISJUDGED_TWICE: Harm = harm(0, 2, Suspicion::Wrong);
+
 const fn harm(crashes: u8, removals: u8, suspicion: Suspicion) -> Harm {
     Harm {
         crashes,
@@ -119,6 +122,7 @@ impl Harm {
             (0, 0, _) => "messages late or lost",
             (1, _, Suspicion::Right) => "one node crashes and is removed",
             (_, _, Suspicion::Right) => "two nodes crash and are removed",
+            (_, 2, Suspicion::Wrong) => "two nodes are removed, perhaps alive",
             (_, _, Suspicion::Wrong) => "one node is removed, perhaps alive",
         }
     }

@@ -182,7 +182,7 @@ impl<P: Protocol> Bench<P> {
                 let first = sent.remove(first);
                 let me = Party::Client(op);
                 self.post(state, me, sent, Hearing::Heard);
-                let envelope = envelope(state, me, first);
+                let envelope = Envelope::of(me, first);
                 self.handle(state, envelope, hearing)
             }
             Action::Deliver { message, hearing } => {
@@ -215,7 +215,7 @@ impl<P: Protocol> Bench<P> {
         let mut answers = 0;
         for sent in sent {
             let fused = self.fusion == Fusion::Fused && matches!(sent.to, Party::Client(_));
-            let envelope = envelope(state, from, sent);
+            let envelope = Envelope::of(from, sent);
             answers += usize::from(fused);
             match (fused, hearing) {
                 (true, Hearing::Heard) => {
@@ -262,7 +262,7 @@ impl<P: Protocol> Bench<P> {
         let sent = later.receive(&self.protocol, envelope.clone());
         later == before
             && sent.into_iter().all(|sent| {
-                let answer = self::envelope(&later, to, sent);
+                let answer = Envelope::of(to, sent);
                 let unheard = matches!(answer.to, Party::Client(_));
                 unheard && later.receive(&self.protocol, answer).is_empty() && later == before
             })
@@ -318,15 +318,6 @@ impl<P: Protocol> Bench<P> {
             }
         }
         text
-    }
-}
-
-fn envelope<P: Protocol>(state: &State<P>, from: Party, sent: Sent<P::Message>) -> Envelope<P::Message> {
-    Envelope {
-        from,
-        to: sent.to,
-        epoch: state.epoch_of(from),
-        message: sent.message,
     }
 }
 
