@@ -100,19 +100,22 @@ fn costs(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
             "durable writes",
             "messages",
             "bytes",
+            "conditional write: round trips",
         ],
     )?;
     for row in rows {
         let cells = |costs: &Costs| {
             [
-                format!("{}", costs.round_trips()),
+                costs.round_trips().to_string(),
                 costs.alike.durable.to_string(),
                 costs.alike.messages.to_string(),
                 costs.bytes().to_string(),
             ]
         };
-        let both = [cells(&row.sheet.write), cells(&row.sheet.read)].concat();
-        line(out, row.claim.name, &both)?;
+        let conditional = row.sheet.conditional.map(|costs| costs.round_trips().to_string());
+        let mut all = [cells(&row.sheet.write), cells(&row.sheet.read)].concat();
+        all.push(conditional.unwrap_or("not offered".to_owned()));
+        line(out, row.claim.name, &all)?;
     }
     writeln!(
         out,

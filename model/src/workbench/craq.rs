@@ -7,7 +7,7 @@
 //! knows, *bounded* ones not more than so many versions beyond the newest clean one.
 
 use super::chain::{self, CHAIN};
-use super::guarantee::Guarantee::{Invariant, Linearizable, MonotonicReads, ReadAfterWrite};
+use super::guarantee::Guarantee::{Invariant, Linearizable, MonotonicReads, ReadAfterWrite, Sequential};
 use super::trial::{CALM, FAILOVER, MISJUDGED, breaks, keeps, lacks};
 use super::{Config, Here, Links, Membership, Party, Protocol, Request, State};
 use crate::claim::Claim;
@@ -189,6 +189,7 @@ pub(super) fn eventual() -> Claim {
             keeps(&EVENTUAL, ReadAfterWrite, "W|RR", CALM, 155),
             keeps(&EVENTUAL, ReadAfterWrite, "W|RR", FAILOVER, 2_941),
             breaks(&EVENTUAL, MonotonicReads, "W|RR", CALM),
+            breaks(&EVENTUAL, Sequential, "W|RR", CALM),
             breaks(&EVENTUAL, ReadAfterWrite, "W|R", MISJUDGED),
             breaks(&EVENTUAL, Invariant, "W|W", CALM),
         ],

@@ -52,6 +52,8 @@ pub trait Protocol: Clone + Debug + PartialEq + Eq + Hash + Send + Sync + 'stati
     const LINKS: Links;
     /// Whether its nodes are replaced when they fail.
     const MEMBERSHIP: Membership;
+    /// Whether an operation may depend on what the register holds.
+    const CONDITIONS: Conditions = Conditions::Offered;
 
     /// A client begins an operation.
     fn begin(&self, request: Request, here: &mut Here<'_, Self::Message>) -> Self::Client;
@@ -98,6 +100,15 @@ pub enum Membership {
     Fixed,
     /// A configuration service, which is taken to be one process that never fails, removes whom it suspects.
     Service,
+}
+
+/// May an operation depend on what the register holds?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conditions {
+    /// Yes: one of several creators wins.
+    Offered,
+    /// No: such a register cannot decide between two that find the same.
+    NotOffered,
 }
 
 /// An operation that a client wants done.

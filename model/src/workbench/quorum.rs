@@ -11,9 +11,9 @@
 
 use std::mem;
 
-use super::guarantee::Guarantee::{Linearizable, MonotonicReads, ReadAfterWrite};
+use super::guarantee::Guarantee::{Linearizable, MonotonicReads, ReadAfterWrite, Sequential};
 use super::trial::{CALM, breaks, keeps, lacks};
-use super::{Here, Links, Membership, Party, Protocol, Request};
+use super::{Conditions, Here, Links, Membership, Party, Protocol, Request};
 use crate::claim::Claim;
 use crate::coordinator::Outcome;
 use crate::value::OpIndex;
@@ -119,6 +119,7 @@ impl Protocol for Quorum {
 
     const LINKS: Links = Links::Unordered;
     const MEMBERSHIP: Membership = Membership::Fixed;
+    const CONDITIONS: Conditions = Conditions::NotOffered;
 
     fn begin(&self, request: Request, here: &mut Here<'_, Message>) -> Client {
         here.send_all(&Message::Query);
@@ -196,7 +197,7 @@ pub(super) fn plain() -> Claim {
             keeps(&PLAIN, ReadAfterWrite, "W|RR", CALM, 4_458),
             keeps(&PLAIN, ReadAfterWrite, "W|W|R", CALM, 155_044),
             breaks(&PLAIN, MonotonicReads, "W|RR", CALM),
-            breaks(&PLAIN, Linearizable, "W|RR", CALM),
+            breaks(&PLAIN, Sequential, "W|RR", CALM),
         ],
         mutants: vec![
             lacks(

@@ -1,8 +1,9 @@
 //! What a protocol costs, and what it survives: measured, not argued.
 
 use super::run::{Delays, Run, Taken};
-use super::{Membership, Protocol};
+use super::{Conditions, Membership, Protocol};
 use crate::script::Kind;
+use crate::value::Condition;
 
 /// Three zones. Within one, as between machines of one room; between them, as between Paris, Warsaw and Montreal.
 pub const ZONES: Delays = [[250, 13_000, 42_000], [13_000, 250, 53_000], [42_000, 53_000, 250]];
@@ -23,6 +24,8 @@ pub struct Sheet {
     pub write: Costs,
     /// A read of it.
     pub read: Costs,
+    /// A write on condition that something is there; nothing, where that is not offered.
+    pub conditional: Option<Costs>,
     /// What still works with so many nodes dead.
     pub survives: [Survival; 2],
 }
@@ -68,6 +71,7 @@ pub fn sheet<P: Protocol>(protocol: &P) -> Sheet {
     Sheet {
         write: costs(protocol, Kind::Write),
         read: costs(protocol, Kind::Read),
+        conditional: (P::CONDITIONS == Conditions::Offered).then(|| costs(protocol, Kind::Put(Condition::Present))),
         survives: [1, 2].map(|dead| survival(protocol, dead)),
     }
 }

@@ -42,6 +42,17 @@ pub struct Trial {
     pub guarantee: Guarantee,
     /// What comes out.
     pub verdict: Verdict,
+    /// How the world is kept small.
+    pub reductions: Reductions,
+}
+
+/// Which of the reductions of [`super::world`] that can be done without are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reductions {
+    /// All.
+    All,
+    /// None: hearing is a step of its own, and no message is thrown away. For comparison.
+    None,
 }
 
 /// What is claimed of a guarantee.
@@ -80,14 +91,18 @@ impl<P: Protocol> Subject for P {
 }
 
 fn bench<P: Protocol>(protocol: &P, trial: &Trial, script: &str, nodes: u8) -> Bench<P> {
+    let (fusion, purge) = match trial.reductions {
+        Reductions::All => (Fusion::Fused, Purge::Purged),
+        Reductions::None => (Fusion::Apart, Purge::Kept),
+    };
     Bench {
         protocol: protocol.clone(),
         script: Script::parse(script).expect("scripts of claims are well formed"),
         nodes,
         harm: trial.harm,
         guarantee: trial.guarantee,
-        fusion: Fusion::Fused,
-        purge: Purge::Purged,
+        fusion,
+        purge,
     }
 }
 
@@ -105,7 +120,7 @@ fn told<P: Protocol>(protocol: &P, trial: &Trial, script: &str, nodes: u8, path:
 
 impl Trial {
     /// Searches it.
-    pub(crate) fn search(&self, script: &str, nodes: u8, search: Search) -> Report {
+    pub fn search(&self, script: &str, nodes: u8, search: Search) -> Report {
         self.subject.search(self, script, nodes, search)
     }
 
@@ -145,6 +160,7 @@ pub(crate) fn keeps(
             harm,
             guarantee,
             verdict: Verdict::Kept,
+            reductions: Reductions::All,
         }),
         search: Search::Exhaustive,
         unique: Some(unique),
@@ -161,6 +177,7 @@ pub(crate) fn breaks(subject: &'static dyn Subject, guarantee: Guarantee, script
             harm,
             guarantee,
             verdict: Verdict::Broken,
+            reductions: Reductions::All,
         }),
         search: Search::Nearest(MOST_STATES),
         unique: None,
