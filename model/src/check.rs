@@ -1,6 +1,9 @@
 //! Searching a world.
 
-use stateright::{Checker, HasDiscoveries, Model, Path, UniformChooser};
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use stateright::{Checker, HasDiscoveries, Model, Path, Property, UniformChooser};
 
 use crate::world::{Action, State, World};
 
@@ -68,8 +71,7 @@ pub enum Way {
 }
 
 impl Report {
-    /// The report of a search that found this.
-    pub(crate) fn new<M: Model>(
+    fn new<M: Model>(
         checker: &impl Checker<M>,
         search: Search,
         failure: Option<Failure>,
@@ -93,21 +95,37 @@ impl Report {
 
 /// Searches until all is seen or something fails.
 pub fn search(world: &World, search: Search) -> Report {
-    let builder = world
-        .clone()
-        .checker()
-        .threads(1)
-        .finish_when(HasDiscoveries::AnyFailures);
     match search {
-        Search::Exhaustive => report(world, search, &builder.spawn_dfs().join()),
-        Search::Nearest(most) => report(world, search, &builder.target_state_count(most).spawn_bfs().join()),
-        Search::Walks { seed, states } => {
-            let walks = builder
-                .target_state_count(states)
-                .spawn_simulation(seed, UniformChooser);
-            report(world, search, &walks.join())
-        }
         Search::Biased { seed, walks } => walk(world, seed, walks),
+        Search::Exhaustive | Search::Nearest(_) | Search::Walks { .. } => explore(world.clone(), search, Way::Walked),
+    }
+}
+
+/// Searches any model; `way` makes of a path to a failure what is reported. Nothing moves here that a walk would have
+/// to be biased to.
+pub(crate) fn explore<M>(model: M, search: Search, way: impl Fn(Path<M::State, M::Action>) -> Way) -> Report
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + PartialEq + Hash + Send + Sync,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let properties = model.properties();
+    let builder = model.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
+    match search {
+        Search::Exhaustive => report(&properties, search, &builder.spawn_dfs().join(), way),
+        Search::Nearest(most) => {
+            let nearest = builder.target_state_count(most);
+            report(&properties, search, &nearest.spawn_bfs().join(), way)
+        }
+        Search::Walks { seed, states } | Search::Biased { seed, walks: states } => {
+            let walks = builder.target_state_count(states);
+            report(
+                &properties,
+                search,
+                &walks.spawn_simulation(seed, UniformChooser).join(),
+                way,
+            )
+        }
     }
 }
 
@@ -203,17 +221,25 @@ fn weight(action: &Action) -> u64 {
     }
 }
 
-fn report(world: &World, search: Search, checker: &impl Checker<World>) -> Report {
+fn report<M: Model>(
+    properties: &[Property<M>],
+    search: Search,
+    checker: &impl Checker<M>,
+    way: impl Fn(Path<M::State, M::Action>) -> Way,
+) -> Report
+where
+    M::State: Clone + PartialEq,
+    M::Action: Clone + PartialEq,
+{
     let mut failure = None;
     let mut never = Vec::new();
-    for property in world.properties() {
+    for property in properties {
         let found = checker.discovery(property.name);
         match (property.expectation.discovery_is_failure(), found) {
             (true, Some(path)) => {
-                let way = Way::Walked(path);
                 failure = failure.or(Some(Failure {
                     property: property.name,
-                    way,
+                    way: way(path),
                 }));
             }
             (false, None) => never.push(property.name),

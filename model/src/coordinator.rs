@@ -6,6 +6,8 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use trellis_spec::layout::{GatedRow, Pulled, Refusal, Sources};
@@ -87,6 +89,16 @@ pub enum Move {
     Done(Outcome),
 }
 
+impl Move {
+    /// The round, whom and what it asks, if it does.
+    pub fn into_question(self) -> Option<(u32, Audience, Call)> {
+        match self {
+            Move::Ask { round, audience, call } => Some((round, audience, call)),
+            Move::Wait | Move::Stamp { .. } | Move::Copy(_) | Move::Gated(_) | Move::Done(_) => None,
+        }
+    }
+}
+
 /// What the client is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Outcome {
@@ -123,7 +135,7 @@ pub enum Evidence {
 }
 
 /// An operation in flight at its coordinator.
-pub trait Coordinator: Debug + Send + Sync {
+pub trait Coordinator: Plain + Debug + Send + Sync {
     /// Begins, with a fresh stamp.
     fn start(&mut self, stamp: Stamp) -> Move;
     /// Goes on after [`Move::Stamp`].
@@ -145,15 +157,71 @@ pub trait Coordinator: Debug + Send + Sync {
     /// Gives up.
     fn on_deadline(&self) -> Told;
     /// The evidence for the outcome that the last move told.
-    fn evidence(&self) -> Evidence;
+    fn evidence(&self) -> Evidence {
+        Evidence::None
+    }
+}
+
+/// What a coordinator can do because it is a value like any other.
+pub trait Plain {
     /// A copy.
     fn fork(&self) -> Box<dyn Coordinator>;
-    /// Adds everything that the future depends on to a hash.
-    fn digest(&self, hasher: &mut dyn Hasher);
+    /// For equality.
+    fn as_any(&self) -> &dyn Any;
     /// Is it the same as `other`?
     fn equals(&self, other: &dyn Coordinator) -> bool;
-    /// For `equals`.
-    fn as_any(&self) -> &dyn Any;
+    /// Adds everything that the future depends on to a hash.
+    fn digest(&self, hasher: &mut dyn Hasher);
+}
+
+impl<T: Coordinator + Clone + PartialEq + Hash + 'static> Plain for T {
+    fn fork(&self) -> Box<dyn Coordinator> {
+        Box::new(self.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn equals(&self, other: &dyn Coordinator) -> bool {
+        other.as_any().downcast_ref() == Some(self)
+    }
+
+    fn digest(&self, mut hasher: &mut dyn Hasher) {
+        self.hash(&mut hasher);
+    }
+}
+
+/// A coordinator in a state. States share it, for it changes seldom.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<dyn Coordinator>);
+
+impl From<Box<dyn Coordinator>> for Shared {
+    fn from(coordinator: Box<dyn Coordinator>) -> Self {
+        Shared(Arc::from(coordinator))
+    }
+}
+
+impl Deref for Shared {
+    type Target = dyn Coordinator;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl PartialEq for Shared {
+    fn eq(&self, other: &Self) -> bool {
+        self.equals(&**other)
+    }
+}
+
+impl Eq for Shared {}
+
+impl Hash for Shared {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.digest(hasher);
+    }
 }
 
 /// Turns the outcome of an attempt into what the client is told.
@@ -263,21 +331,5 @@ where
 
     fn evidence(&self) -> Evidence {
         self.evidence
-    }
-
-    fn fork(&self) -> Box<dyn Coordinator> {
-        Box::new(self.clone())
-    }
-
-    fn digest(&self, mut hasher: &mut dyn Hasher) {
-        self.hash(&mut hasher);
-    }
-
-    fn equals(&self, other: &dyn Coordinator) -> bool {
-        other.as_any().downcast_ref() == Some(self)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }

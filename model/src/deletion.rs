@@ -1,8 +1,6 @@
 //! The deletion of a bucket as its driver runs it: [`Deletion`] says what, the attempts of the register do it.
 
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
 use trellis_spec::flaw::Rules;
@@ -265,25 +263,5 @@ impl<R: Rules + Send + Sync + 'static> Coordinator for DropBucket<R> {
 
     fn on_deadline(&self) -> Told {
         (Outcome::Unknown, Evidence::None)
-    }
-
-    fn evidence(&self) -> Evidence {
-        Evidence::None
-    }
-
-    fn fork(&self) -> Box<dyn Coordinator> {
-        Box::new(self.clone())
-    }
-
-    fn digest(&self, mut hasher: &mut dyn Hasher) {
-        self.hash(&mut hasher);
-    }
-
-    fn equals(&self, other: &dyn Coordinator) -> bool {
-        other.as_any().downcast_ref() == Some(self)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }

@@ -21,4 +21,5 @@ pub mod sync;
 pub mod trace;
 pub mod transcript;
 pub mod value;
+pub mod workbench;
 pub mod world;

@@ -1,8 +1,6 @@
 //! A listing as its driver runs it: page after page, each repaired row by row.
 
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 
 use trellis_spec::flaw::Rules;
 use trellis_spec::gate::Emptiness;
@@ -254,25 +252,5 @@ impl<R: Rules + Send + Sync + 'static> Coordinator for List<R> {
 
     fn on_deadline(&self) -> Told {
         (Outcome::Nothing, Evidence::None)
-    }
-
-    fn evidence(&self) -> Evidence {
-        Evidence::None
-    }
-
-    fn fork(&self) -> Box<dyn Coordinator> {
-        Box::new(self.clone())
-    }
-
-    fn digest(&self, mut hasher: &mut dyn Hasher) {
-        self.hash(&mut hasher);
-    }
-
-    fn equals(&self, other: &dyn Coordinator) -> bool {
-        other.as_any().downcast_ref() == Some(self)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use trellis_model::claim::{self, Claim, Effort, Size};
 use trellis_model::program::{self, Outcome};
+use trellis_model::workbench::compare::compare;
 
 /// Model checking of the Trellis protocols: the code that a node runs, under every order of messages, losses and
 /// crashes that a configuration allows.
@@ -18,6 +19,7 @@ use trellis_model::program::{self, Outcome};
   trellis-model check C4                  the small sizes of one claim: seconds
   trellis-model check C4 --size large     the large ones: minutes, some GB
   trellis-model check all --size 'W|INM'  those of all claims whose title contains this
+  trellis-model compare                   other protocols of replication beside Trellis' own
   trellis-model mutants                   every guard that a claim notices, left out in turn
   trellis-model mutants dirty-read        one of them, with the way to its discovery
   trellis-model replay DIR                what nodes recorded, held against the same code
@@ -60,6 +62,8 @@ enum Command {
         /// The scenario, or the folder of traces.
         path: PathBuf,
     },
+    /// Prints the protocols of the workbench side by side: what holds of them, what they cost, and what they survive.
+    Compare,
     /// Leaves out each guard in turn and looks whether its claim notices. Fails if one survives.
     Mutants {
         /// Only this one, with the way to its discovery.
@@ -100,6 +104,7 @@ fn run(command: Command) -> io::Result<Outcome> {
         }
         Command::Replay { path } if path.is_dir() => program::replay_traces(out, &path),
         Command::Replay { path } => program::replay(out, &path),
+        Command::Compare => compare(out).map(|()| Outcome::AsClaimed),
         Command::Mutants { name, save } => program::mutants(out, name.as_deref(), save.as_deref()),
     }
 }

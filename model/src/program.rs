@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use stateright::Model;
 
 use crate::check::{Failure, Report, Search, Way};
-use crate::claim::{self, Claim, Effort, Mutant, Size};
+use crate::claim::{self, Claim, Effort, Mutant, Particulars, Size};
 use crate::trace;
 use crate::transcript::Scenario;
+use crate::workbench::trial::Verdict;
 use crate::world::World;
 
 /// Did everything come out as it must?
@@ -60,7 +61,11 @@ pub fn check(
     for size in claim.sizes.iter().filter(|size| chosen(size)) {
         let (report, took) = timed(|| size.search());
         let right = is_right(size, &report);
-        let word = if right { "holds" } else { "FAILS" };
+        let word = match (right, size.verdict()) {
+            (true, Verdict::Kept) => "holds",
+            (true, Verdict::Broken) => "violated, as known:",
+            (false, _) => "FAILS",
+        };
         writeln!(out, "    {word}  {:<62} {}", size.title(), measured(&report, took))?;
         if !report.never.is_empty() {
             writeln!(out, "    never happened: {}", report.never.join(", "))?;
@@ -77,7 +82,10 @@ pub fn check(
 /// Does a report say what the size claims?
 pub fn is_right(size: &Size, report: &Report) -> bool {
     let counted = size.unique.is_none_or(|unique| unique == report.unique);
-    report.failure.is_none() && counted && (report.never.is_empty() || !report.complete)
+    match size.verdict() {
+        Verdict::Kept => report.failure.is_none() && counted && (report.never.is_empty() || !report.complete),
+        Verdict::Broken => report.failure.is_some(),
+    }
 }
 
 /// Looks for every mutant.
@@ -140,11 +148,16 @@ pub fn replay_traces(out: &mut impl Write, folder: &Path) -> io::Result<Outcome>
 
 /// Serves stateright's explorer until it is interrupted.
 pub fn explore(out: &mut impl Write, size: &Size, address: &str) -> io::Result<()> {
-    let world = size
-        .world()
-        .ok_or_else(|| io::Error::other("worlds of blocks are not served; check them instead"))?;
     writeln!(out, "{} at http://{address}", size.title())?;
-    world.checker().serve(address);
+    match (size.particulars, size.world()) {
+        (Particulars::Bench(trial), _) => trial.serve(size.script, size.replicas, address),
+        (Particulars::Rows(_) | Particulars::Blocks(_), Some(world)) => {
+            world.checker().serve(address);
+        }
+        (Particulars::Rows(_) | Particulars::Blocks(_), None) => {
+            return Err(io::Error::other("worlds of blocks are not served; check them instead"));
+        }
+    }
     Ok(())
 }
 
@@ -200,6 +213,9 @@ fn effort(effort: Effort) -> &'static str {
 }
 
 fn extent(size: &Size) -> String {
+    if size.verdict() == Verdict::Broken {
+        return "known to be violated".to_owned();
+    }
     match (size.search, size.unique) {
         (Search::Exhaustive, Some(unique)) => format!("exhaustive, {unique} states"),
         (Search::Exhaustive, None) => "exhaustive, not yet completed".to_owned(),

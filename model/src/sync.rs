@@ -1,8 +1,5 @@
 //! A new owner's sync as its driver runs it.
 
-use std::any::Any;
-use std::hash::{Hash, Hasher};
-
 use trellis_spec::flaw::Rules;
 use trellis_spec::layout::{GatedRow, Sources, Sync, SyncStep};
 use trellis_spec::quorum::NodeId;
@@ -77,25 +74,5 @@ impl<R: Rules + Send + std::marker::Sync + 'static> Coordinator for Syncer<R> {
 
     fn on_deadline(&self) -> Told {
         (Outcome::Nothing, Evidence::None)
-    }
-
-    fn evidence(&self) -> Evidence {
-        Evidence::None
-    }
-
-    fn fork(&self) -> Box<dyn Coordinator> {
-        Box::new(self.clone())
-    }
-
-    fn digest(&self, mut hasher: &mut dyn Hasher) {
-        self.hash(&mut hasher);
-    }
-
-    fn equals(&self, other: &dyn Coordinator) -> bool {
-        other.as_any().downcast_ref() == Some(self)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use trellis_model::check::{Search, search};
+use trellis_model::claim::{self, Particulars, Size};
 use trellis_model::coordinator::Outcome;
 use trellis_model::history::{self, Entry};
 use trellis_model::rules::without;
 use trellis_model::script::{Kind, Script};
 use trellis_model::value::{Condition, OpIndex};
+use trellis_model::workbench::trial::{Reductions, Trial, Verdict};
 use trellis_model::world::{Clocks, Fusion, State, World};
 use trellis_spec::flaw::Flaw;
 use trellis_spec::register::WriteMode;
@@ -172,4 +174,36 @@ fn stateright_judges_histories_alike() {
         let checker = world.checker().threads(1).finish_when(only_this).spawn_dfs().join();
         assert!(checker.discovery("both judges agree").is_none(), "{title}");
     }
+}
+
+/// The sizes and mutants of the workbench that are small enough to be searched without reductions.
+fn small_trials() -> Vec<(String, Size)> {
+    const FEW_STATES: usize = 9_000;
+    let claims = claim::all().into_iter();
+    let sizes = claims.flat_map(|claim| {
+        claim
+            .sizes
+            .into_iter()
+            .chain(claim.mutants.into_iter().map(|mutant| mutant.size))
+    });
+    let small = sizes.filter(|size| size.unique.is_none_or(|unique| unique < FEW_STATES) && size.script.len() <= 4);
+    small.map(|size| (size.title(), size)).collect()
+}
+
+#[test]
+fn protocols_are_judged_alike_without_reductions() {
+    let mut compared = 0;
+    for (title, size) in small_trials() {
+        let Particulars::Bench(reduced) = size.particulars else {
+            continue;
+        };
+        let unreduced = Trial {
+            reductions: Reductions::None,
+            ..reduced
+        };
+        let report = unreduced.search(size.script, size.replicas, size.search);
+        assert_eq!(report.failure.is_some(), reduced.verdict == Verdict::Broken, "{title}");
+        compared += 1;
+    }
+    assert!(compared > 10);
 }

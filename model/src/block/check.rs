@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
-use stateright::{Checker, HasDiscoveries, Model, Path, UniformChooser};
+use stateright::Path;
 use trellis_spec::block::Data;
 use trellis_spec::flaw::{Flaw, Sound};
 use trellis_spec::layout::{Admitted, Knowledge, Member, Partition, initial};
@@ -13,7 +13,7 @@ use trellis_spec::row::{Row, VersionId};
 
 use super::state::State;
 use super::{BlockWorld, Plan};
-use crate::check::{Failure, Report, Search, Way};
+use crate::check::{Report, Search, Way, explore};
 
 /// C10. More than it says: what counts is each version that a read may return, acknowledged or not.
 pub(super) fn covered(state: &State) -> bool {
@@ -72,37 +72,7 @@ pub(super) fn admitted() -> Admitted {
 
 /// Searches a plan, under sound rules or without one guard.
 pub fn search(plan: Plan, search: Search, lacks: Option<Flaw>) -> Report {
-    let world = BlockWorld::new(plan, lacks);
-    let builder = world.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
-    match search {
-        Search::Exhaustive => report(world, search, &builder.spawn_dfs().join()),
-        Search::Nearest(most) => report(world, search, &builder.target_state_count(most).spawn_bfs().join()),
-        // Nothing moves here that a walk would have to be biased to.
-        Search::Walks { seed, states } | Search::Biased { seed, walks: states } => {
-            let walks = builder.target_state_count(states);
-            report(world, search, &walks.spawn_simulation(seed, UniformChooser).join())
-        }
-    }
-}
-
-fn report(world: BlockWorld, search: Search, checker: &impl Checker<BlockWorld>) -> Report {
-    let mut failure = None;
-    let mut never = Vec::new();
-    for property in world.properties() {
-        let found = checker.discovery(property.name);
-        match (property.expectation.discovery_is_failure(), found) {
-            (true, Some(path)) => {
-                let way = Way::Told(told(path));
-                failure = failure.or(Some(Failure {
-                    property: property.name,
-                    way,
-                }));
-            }
-            (false, None) => never.push(property.name),
-            (true, None) | (false, Some(_)) => {}
-        }
-    }
-    Report::new(checker, search, failure, never)
+    explore(BlockWorld::new(plan, lacks), search, |path| Way::Told(told(path)))
 }
 
 fn told(path: Path<State, super::Action>) -> String {

@@ -25,6 +25,8 @@ use crate::block::{self, Plan};
 use crate::check::{Report, Search, search};
 use crate::rules::without;
 use crate::script::Script;
+use crate::workbench;
+use crate::workbench::trial::{Trial, Verdict};
 use crate::world::{State, World};
 
 /// A sentence that is checked.
@@ -59,13 +61,15 @@ pub struct Size {
     pub effort: Effort,
 }
 
-/// What is particular about a configuration, in a world of rows or of blocks.
+/// What is particular about a configuration, in a world of rows, of blocks, or of a protocol of the workbench.
 #[derive(Clone, Copy)]
 pub enum Particulars {
     /// Rows: this is done to the script's world.
     Rows(fn(&mut World)),
     /// Blocks: this happens.
     Blocks(Plan),
+    /// A protocol of the workbench: this is checked of it.
+    Bench(Trial),
 }
 
 /// How long a size takes.
@@ -91,7 +95,7 @@ pub struct Mutant {
 
 /// All claims.
 pub fn all() -> Vec<Claim> {
-    vec![
+    let mut claims = vec![
         c1_read_after_write::claim(),
         c2_read_after_read::claim(),
         c3_unconditional::claim(),
@@ -107,7 +111,9 @@ pub fn all() -> Vec<Claim> {
         durable::claim(),
         whole::claim(),
         progress::claim(),
-    ]
+    ];
+    claims.extend(workbench::claims());
+    claims
 }
 
 /// The claim of this name.
@@ -213,11 +219,19 @@ impl Size {
         }
     }
 
-    /// The world of rows, under sound rules; nothing for blocks.
+    /// The world of rows, under sound rules; nothing for others.
     pub fn world(&self) -> Option<World> {
         match self.particulars {
             Particulars::Rows(set) => Some(self.rows(set)),
-            Particulars::Blocks(_) => None,
+            Particulars::Blocks(_) | Particulars::Bench(_) => None,
+        }
+    }
+
+    /// Whether what is claimed holds here, or is known not to.
+    pub fn verdict(&self) -> Verdict {
+        match self.particulars {
+            Particulars::Rows(_) | Particulars::Blocks(_) => Verdict::Kept,
+            Particulars::Bench(trial) => trial.verdict,
         }
     }
 
@@ -236,6 +250,7 @@ impl Size {
     fn search_without(&self, flaw: Option<Flaw>) -> Report {
         match self.particulars {
             Particulars::Blocks(plan) => block::search(plan, self.search, flaw),
+            Particulars::Bench(trial) => trial.search(self.script, self.replicas, self.search),
             Particulars::Rows(set) => {
                 let mut world = self.rows(set);
                 if let Some(flaw) = flaw {
@@ -248,6 +263,9 @@ impl Size {
 
     /// What one calls it.
     pub fn title(&self) -> String {
+        if let Particulars::Bench(trial) = self.particulars {
+            return format!("{} ({}; {})", self.script, trial.guarantee.name(), self.about);
+        }
         let five = if self.replicas == 3 {
             String::new()
         } else {
@@ -278,7 +296,7 @@ impl Mutant {
         }
     }
 
-    /// The broken world of rows; nothing for blocks.
+    /// The broken world of rows; nothing for others.
     pub fn world(&self) -> Option<World> {
         let mut world = self.size.world()?;
         if let Some(flaw) = self.flaw {

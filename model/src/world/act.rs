@@ -10,7 +10,7 @@ use trellis_spec::stamp::Stamp;
 
 use super::layouts::waits;
 use super::{Column, Fusion, Restamp, Settlers, Slot, State, World};
-use crate::coordinator::{Answer, Call, Coordinator, Move, Why};
+use crate::coordinator::{Answer, Call, Coordinator, Move, Shared, Why};
 use crate::value::Key;
 
 /// One step of a world. Columns are those of the state it is taken in.
@@ -165,7 +165,7 @@ impl World {
                     Some(stamp) => coordinator.stamped(stamp),
                     None => {
                         if let Some(running) = state.running_mut(op) {
-                            running.coordinator = Arc::from(coordinator);
+                            running.coordinator = Shared::from(coordinator);
                         }
                         return;
                     }
@@ -206,7 +206,7 @@ impl World {
         self.leave_behind(state, op);
         if let Some(running) = state.running_mut(op) {
             running.pending = None;
-            running.coordinator = Arc::from(coordinator);
+            running.coordinator = Shared::from(coordinator);
             running.call = Some(asked.2);
             (running.round, running.audience) = (asked.0, asked.1);
         }

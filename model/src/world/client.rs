@@ -1,13 +1,11 @@
 //! Clients: when operations begin, what they are told, and whether that is right.
 
-use std::sync::Arc;
-
 use trellis_spec::layout::View;
 use trellis_spec::stamp::Stamp;
 
 use super::state::Running;
 use super::{Op, Progress, Stamps, State, Verdict, Witness, World};
-use crate::coordinator::{Evidence, Move, Outcome};
+use crate::coordinator::{Evidence, Outcome, Shared};
 use crate::history::{self, Entry};
 use crate::operation::Order;
 use crate::value::OpIndex;
@@ -129,11 +127,10 @@ impl World {
             .protocol
             .coordinator(&order, self.protocol.sets(self.knowledge(view)));
         let stamp = self.first_stamp(state, op);
-        let Move::Ask { round, audience, call } = coordinator.start(stamp) else {
-            panic!("every operation begins with a question");
-        };
+        let question = coordinator.start(stamp).into_question();
+        let (round, audience, call) = question.expect("every operation begins with a question");
         Running {
-            coordinator: Arc::from(coordinator),
+            coordinator: Shared::from(coordinator),
             view,
             round,
             audience,

@@ -292,6 +292,3 @@ fn permutations(count: usize) -> Vec<Vec<usize>> {
     };
     permutations(count - 1).into_iter().flat_map(insert).collect()
 }
-
-/// Shared by states, for an attempt changes seldom.
-pub(crate) type Shared = Arc<dyn crate::coordinator::Coordinator>;

@@ -8,8 +8,8 @@ use trellis_spec::layout::{LayoutVersion, View};
 use trellis_spec::register::{Audience, Cell, Request};
 use trellis_spec::stamp::Stamp;
 
-use super::{Disks, Shared};
-use crate::coordinator::{Answer, Call, Outcome};
+use super::Disks;
+use crate::coordinator::{Answer, Call, Outcome, Shared};
 use crate::value::{Cargo, Key};
 
 /// Everything there is.
@@ -148,7 +148,7 @@ pub enum Progress {
 }
 
 /// An operation at work. The answers of its present round are in the columns.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Running {
     /// The attempt as it was when the round began.
     pub coordinator: Shared,
@@ -263,28 +263,5 @@ impl Hasher for Packed {
 
     fn finish(&self) -> u64 {
         unreachable!("only gathers")
-    }
-}
-
-impl Running {
-    fn known(&self) -> impl Hash + PartialEq + '_ {
-        let asked = (self.round, self.audience, &self.call);
-        let asked = (asked, self.view);
-        (asked, self.stamp, self.retries, self.after, self.floor, self.pending)
-    }
-}
-
-impl PartialEq for Running {
-    fn eq(&self, other: &Self) -> bool {
-        self.known() == other.known() && self.coordinator.equals(&*other.coordinator)
-    }
-}
-
-impl Eq for Running {}
-
-impl Hash for Running {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.known().hash(hasher);
-        self.coordinator.digest(hasher);
     }
 }

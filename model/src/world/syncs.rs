@@ -1,8 +1,6 @@
 //! Syncs of new owners: coordinators that run where they sync, begin again when their node's view rises, and are lost
 //! with its process.
 
-use std::sync::Arc;
-
 use trellis_spec::layout::{GatedRow, Standing, View};
 use trellis_spec::register::{Accepted, Audience, Content, Copied};
 use trellis_spec::stamp::Stamp;
@@ -10,7 +8,7 @@ use trellis_spec::stamp::Stamp;
 use super::act::flush;
 use super::state::{Disk, Running, Seat};
 use super::{Column, DiskLoss, Progress, Settlers, State, World};
-use crate::coordinator::{Call, Raised};
+use crate::coordinator::{Call, Raised, Shared};
 use crate::operation::bucket_row;
 use crate::value::{Bucket, Cargo, Key};
 
@@ -81,7 +79,7 @@ impl World {
         let stamp = Stamp::new(state.ops[op].clock, op as u64 + 1);
         let step = coordinator.start(stamp);
         state.ops[op].progress = Progress::Running(Running {
-            coordinator: Arc::from(coordinator.fork()),
+            coordinator: Shared::from(coordinator.fork()),
             view: seat.view,
             round: 0,
             audience: Audience::All,
@@ -115,7 +113,7 @@ impl World {
         op.progress = Progress::Waiting;
     }
 
-    /// Does a sync leave the settling to another one for now?
+    /// Does a sync leave the settling to another one that is at it?
     pub(super) fn must_wait(&self, state: &State, op: usize) -> bool {
         let syncs = self.script.deeds.len()..state.ops.len();
         let settling = |other: usize| {

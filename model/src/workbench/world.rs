@@ -1,0 +1,389 @@
+//! A protocol of the workbench as a world for the model checker.
+//!
+//! The reductions are those of [`crate::world`]. *Fusion*: a client hears an answer in the step that sends it, or never;
+//! hearing touches the client alone, and its rounds do not care about order. *Late starts*: an operation begins with its
+//! first message handled. *Purge*: a message that changes nothing where it arrives, and whose answers nobody awaits, is
+//! thrown away, by the law of [`Protocol`]. A message that is never handled is a message lost. `tests/crosscheck.rs`
+//! compares with worlds that use neither fusion nor purge.
+
+use std::fmt::Write as _;
+
+use stateright::{Model, Property};
+
+use super::guarantee::Guarantee;
+use super::state::{Envelope, Progress};
+use super::{Links, Party, Protocol, Request, Sent, State};
+use crate::script::Script;
+use crate::value::OpIndex;
+use crate::world::Fusion;
+
+/// A protocol with clients, faults and what is to be true.
+#[derive(Clone, Debug)]
+pub struct Bench<P> {
+    /// The protocol.
+    pub protocol: P,
+    /// What clients do.
+    pub script: Script,
+    /// How many nodes there are at first.
+    pub nodes: u8,
+    /// What goes wrong.
+    pub harm: Harm,
+    /// What is promised.
+    pub guarantee: Guarantee,
+    /// Is hearing an answer a step of its own?
+    pub fusion: Fusion,
+    /// What becomes of messages that do not matter any more.
+    pub purge: Purge,
+}
+
+/// What goes wrong, besides messages that are late or lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Harm {
+    /// So many nodes crash and do not come back.
+    pub crashes: u8,
+    /// So many times the configuration service removes a node.
+    pub removals: u8,
+    /// Whom it removes.
+    pub suspicion: Suspicion,
+}
+
+/// Whom the configuration service suspects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspicion {
+    /// Nodes that crashed: its detector of failures never errs.
+    Right,
+    /// Any node, for a slow one looks like a dead one.
+    Wrong,
+}
+
+/// What becomes of messages that do not matter any more?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// They are thrown away.
+    Purged,
+    /// They stay until they are handled.
+    Kept,
+}
+
+/// Does a client hear what the step sends it?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    /// Yes.
+    Heard,
+    /// No, and it never will.
+    Lost,
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// An operation begins, and one of its first messages is handled.
+    Begin {
+        /// Which.
+        op: OpIndex,
+        /// The configuration that its client goes by.
+        epoch: u8,
+        /// The node that is nearest to it.
+        nearest: u8,
+        /// Which message.
+        first: usize,
+        /// Is the answer heard?
+        hearing: Hearing,
+    },
+    /// A message on its way is handled.
+    Deliver {
+        /// Which.
+        message: usize,
+        /// Is the answer heard?
+        hearing: Hearing,
+    },
+    /// A node crashes for good.
+    Crash(u8),
+    /// The configuration service removes a node.
+    Remove(u8),
+    /// A member hears of the newest configuration.
+    Inform(u8),
+}
+
+impl<P: Protocol> Bench<P> {
+    fn beginnings(&self, state: &State<P>, actions: &mut Vec<Action>) {
+        for (op, deed) in self.script.deeds.iter().enumerate() {
+            let before = self.script.deeds[..op].iter().zip(&state.ops);
+            let mut own = before.filter(|(earlier, _)| earlier.client == deed.client);
+            let free = own.all(|(_, progress)| matches!(progress, Progress::Told { .. }));
+            if !free || state.ops[op] != Progress::Waiting {
+                continue;
+            }
+            let op = OpIndex(op as u8);
+            for config in &state.configs {
+                for nearest in 0..self.nodes {
+                    let sent = state
+                        .clone()
+                        .begin(&self.protocol, self.request(op), config.epoch, nearest);
+                    for first in 0..sent.len() {
+                        actions.extend([Hearing::Heard, Hearing::Lost].map(|hearing| Action::Begin {
+                            op,
+                            epoch: config.epoch,
+                            nearest,
+                            first,
+                            hearing,
+                        }));
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliveries(&self, state: &State<P>, actions: &mut Vec<Action>) {
+        for (message, envelope) in state.flight.iter().enumerate() {
+            let before = message.checked_sub(1).map(|before| &state.flight[before]);
+            if !before.is_some_and(|before| before == envelope || must_wait::<P>(before, envelope)) {
+                let hearings = [Hearing::Heard, Hearing::Lost];
+                actions.extend(hearings.map(|hearing| Action::Deliver { message, hearing }));
+            }
+        }
+    }
+
+    fn harms(&self, state: &State<P>, actions: &mut Vec<Action>) {
+        let lives = |node: u8| state.nodes[usize::from(node)].is_some();
+        let living = (0..self.nodes).filter(|node| lives(*node)).count();
+        if self.nodes - (living as u8) < self.harm.crashes && living > 1 {
+            actions.extend((0..self.nodes).filter(|node| lives(*node)).map(Action::Crash));
+        }
+        let newest = state.newest();
+        if newest.epoch < self.harm.removals && newest.members.len() > 1 {
+            let suspected = |node: &u8| self.harm.suspicion == Suspicion::Wrong || !lives(*node);
+            let members = newest.members.iter().copied();
+            actions.extend(members.filter(suspected).map(Action::Remove));
+        }
+        let ignorant = |node: &u8| {
+            let replica = state.nodes[usize::from(*node)].as_ref();
+            replica.is_some_and(|replica| replica.epoch < newest.epoch)
+        };
+        actions.extend(newest.members.iter().copied().filter(ignorant).map(Action::Inform));
+    }
+
+    fn request(&self, op: OpIndex) -> Request {
+        let kind = self.script.kind(op);
+        Request { op, kind }
+    }
+
+    /// Does it; tells of how many answers that were sent.
+    fn apply(&self, state: &mut State<P>, action: Action) -> usize {
+        match action {
+            Action::Begin {
+                op,
+                epoch,
+                nearest,
+                first,
+                hearing,
+            } => {
+                let mut sent = state.begin(&self.protocol, self.request(op), epoch, nearest);
+                let first = sent.remove(first);
+                let me = Party::Client(op);
+                self.post(state, me, sent, Hearing::Heard);
+                let envelope = Envelope::of(me, first);
+                self.handle(state, envelope, hearing)
+            }
+            Action::Deliver { message, hearing } => {
+                let envelope = state.flight.remove(message);
+                self.handle(state, envelope, hearing)
+            }
+            Action::Crash(node) => {
+                state.nodes[usize::from(node)] = None;
+                0
+            }
+            Action::Remove(node) => {
+                state.configs.push(state.newest().without(node));
+                0
+            }
+            Action::Inform(node) => {
+                let sent = state.inform(&self.protocol, node);
+                self.post(state, Party::Node(node), sent, Hearing::Heard)
+            }
+        }
+    }
+
+    fn handle(&self, state: &mut State<P>, envelope: Envelope<P::Message>, hearing: Hearing) -> usize {
+        let to = envelope.to;
+        let sent = state.receive(&self.protocol, envelope);
+        self.post(state, to, sent, hearing)
+    }
+
+    /// Sends messages; tells how many of them are answers to clients.
+    fn post(&self, state: &mut State<P>, from: Party, sent: Vec<Sent<P::Message>>, hearing: Hearing) -> usize {
+        let mut answers = 0;
+        for sent in sent {
+            let fused = self.fusion == Fusion::Fused && matches!(sent.to, Party::Client(_));
+            let envelope = Envelope::of(from, sent);
+            answers += usize::from(fused);
+            match (fused, hearing) {
+                (true, Hearing::Heard) => {
+                    let client = envelope.to;
+                    let more = state.receive(&self.protocol, envelope);
+                    self.post(state, client, more, Hearing::Heard);
+                }
+                (true, Hearing::Lost) => {}
+                (false, _) => state.flight.push(envelope),
+            }
+        }
+        answers
+    }
+
+    fn tidy(&self, state: &mut State<P>) {
+        match P::LINKS {
+            Links::Unordered => state.flight.sort(),
+            Links::Ordered => state.flight.sort_by_key(|envelope| (envelope.from, envelope.to)),
+        }
+        let mut kept: Vec<Envelope<P::Message>> = Vec::new();
+        for envelope in std::mem::take(&mut state.flight) {
+            let waits = kept.last().is_some_and(|before| must_wait::<P>(before, &envelope));
+            if !self.is_over(state, &envelope, waits) {
+                kept.push(envelope);
+            }
+        }
+        state.flight = kept;
+    }
+
+    /// Will a message never matter any more?
+    fn is_over(&self, state: &State<P>, envelope: &Envelope<P::Message>, waits: bool) -> bool {
+        let gone = match envelope.to {
+            Party::Node(node) => state.nodes[usize::from(node)].is_none(),
+            Party::Client(op) => state.outcome(op).is_some(),
+        };
+        gone || (self.purge == Purge::Purged && !waits && self.changes_nothing(state, envelope))
+    }
+
+    fn changes_nothing(&self, state: &State<P>, envelope: &Envelope<P::Message>) -> bool {
+        let mut later = state.clone();
+        later.flight = Vec::new();
+        let before = later.clone();
+        let to = envelope.to;
+        let sent = later.receive(&self.protocol, envelope.clone());
+        later == before
+            && sent.into_iter().all(|sent| {
+                let answer = Envelope::of(to, sent);
+                let unheard = matches!(answer.to, Party::Client(_));
+                unheard && later.receive(&self.protocol, answer).is_empty() && later == before
+            })
+    }
+
+    fn narrate(&self, last: &State<P>, action: Action) -> String {
+        let told = |state: &State<P>| -> Vec<OpIndex> {
+            let ops = (0..state.ops.len() as u8).map(OpIndex);
+            ops.filter(|op| state.outcome(*op).is_some()).collect()
+        };
+        let mut text = match action {
+            Action::Begin {
+                op,
+                epoch,
+                nearest,
+                first,
+                ..
+            } => {
+                let request = self.request(op);
+                let mut began = last.clone();
+                let sent = began.begin(&self.protocol, request, epoch, nearest).swap_remove(first);
+                format!(
+                    "#{} begins: {}. {}",
+                    op.0,
+                    request.kind,
+                    handled(Party::Client(op), sent.to, &sent.message)
+                )
+            }
+            Action::Deliver { message, .. } => {
+                let envelope = &last.flight[message];
+                handled(envelope.from, envelope.to, &envelope.message)
+            }
+            Action::Crash(node) => format!("{} crashes", name(Party::Node(node))),
+            Action::Remove(node) => format!("the configuration service removes {}", name(Party::Node(node))),
+            Action::Inform(node) => format!("{} hears of the newest configuration", name(Party::Node(node))),
+        };
+        if let Action::Begin {
+            hearing: Hearing::Lost, ..
+        }
+        | Action::Deliver {
+            hearing: Hearing::Lost, ..
+        } = action
+        {
+            text += "; the answer is lost";
+        }
+        let mut next = last.clone();
+        self.apply(&mut next, action);
+        let before = told(last);
+        for op in told(&next).into_iter().filter(|op| !before.contains(op)) {
+            if let Some(outcome) = next.outcome(op) {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "; #{} is told: {outcome:?}", op.0);
+            }
+        }
+        text
+    }
+}
+
+/// Must a message wait for the one before it?
+fn must_wait<P: Protocol>(before: &Envelope<P::Message>, envelope: &Envelope<P::Message>) -> bool {
+    P::LINKS == Links::Ordered && (before.from, before.to) == (envelope.from, envelope.to)
+}
+
+fn handled(from: Party, to: Party, message: &impl std::fmt::Debug) -> String {
+    format!("{} handles {message:?} from {}", name(to), name(from))
+}
+
+fn name(party: Party) -> String {
+    match party {
+        Party::Node(node) => format!("node {node}"),
+        Party::Client(op) => format!("#{}", op.0),
+    }
+}
+
+impl<P: Protocol> Model for Bench<P> {
+    type State = State<P>;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State<P>> {
+        vec![State::new(self.nodes, self.script.deeds.len())]
+    }
+
+    fn actions(&self, state: &State<P>, actions: &mut Vec<Action>) {
+        self.beginnings(state, actions);
+        self.deliveries(state, actions);
+        self.harms(state, actions);
+    }
+
+    fn next_state(&self, last: &State<P>, action: Action) -> Option<State<P>> {
+        let mut next = last.clone();
+        let answers = self.apply(&mut next, action);
+        let lost = matches!(
+            action,
+            Action::Begin {
+                hearing: Hearing::Lost,
+                ..
+            } | Action::Deliver {
+                hearing: Hearing::Lost,
+                ..
+            }
+        );
+        if lost && answers == 0 {
+            return None;
+        }
+        self.tidy(&mut next);
+        Some(next)
+    }
+
+    fn format_step(&self, last: &State<P>, action: Action) -> Option<String> {
+        Some(self.narrate(last, action))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(self.guarantee.name(), |bench: &Self, state: &State<P>| {
+                bench.guarantee.holds(&bench.protocol, &bench.script, state)
+            }),
+            Property::sometimes("everything was answered", |_, state: &State<P>| {
+                let told = |progress: &Progress<P::Client>| matches!(progress, Progress::Told { .. });
+                state.ops.iter().all(told)
+            }),
+        ]
+    }
+}
