@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::sync::oneshot;
 use trellis_verification::cluster::{self, Cluster, Launch, Shape, Traces};
 use trellis_verification::history::file;
 use trellis_verification::interruption::until_interrupted;
 use trellis_verification::s3client::Target;
 use trellis_verification::workload::nemesis::{self, Harm, Schedule};
+use trellis_verification::workload::operator::{Changes, Operator};
 use trellis_verification::workload::{Outcome, chain, mixed, race};
 
 /// Puts a store under load, optionally does harm to it, and judges every answer.
@@ -61,6 +63,9 @@ struct Common {
     /// Milliseconds a process is gone or silent, at most.
     #[arg(long, global = true, default_value_t = 500)]
     outage_max_ms: u64,
+    /// Let an operator change the layout meanwhile, every so many milliseconds on average (with `--shape servers`).
+    #[arg(long, global = true, requires = "binary")]
+    layouts_every_ms: Option<u64>,
     /// How many clients (default: 64 in a race, 16 otherwise).
     #[arg(long, global = true)]
     clients: Option<u32>,
@@ -129,11 +134,45 @@ async fn run_cluster(workload: Workload, common: &Common, seed: u64, binary: Pat
         outage_max: Duration::from_millis(common.outage_max_ms),
         seed,
     };
-    let work = work(workload, common, seed, &target);
-    let (outcome, blows) = nemesis::during(&mut cluster, &schedule, work).await?;
+    let operator = common.layouts_every_ms.map(|every_ms| Operator {
+        binary: launch.binary.clone(),
+        folder: launch.folder.clone(),
+        nodes: common.nodes,
+        every: Duration::from_millis(every_ms),
+        seed,
+    });
+    let work = operated(operator.as_ref(), work(workload, common, seed, &target));
+    let ((outcome, changes), blows) = nemesis::during(&mut cluster, &schedule, work).await?;
     let mut outcome = outcome?;
     outcome.summary.push_str(&format!("; {blows} harms"));
+    if let Some(operator) = operator {
+        outcome.faults.extend(operator.settled().await);
+        let Changes { applied, put_off } = changes;
+        outcome
+            .summary
+            .push_str(&format!("; {applied} layouts, {put_off} put off"));
+        if applied == 0 {
+            outcome
+                .faults
+                .push("no layout was changed, so nothing was shown".to_owned());
+        }
+    }
     Ok(outcome)
+}
+
+/// Does the work, with an operator beside it if there is one.
+async fn operated<T>(operator: Option<&Operator>, work: impl Future<Output = T>) -> (T, Changes) {
+    let (over, is_over) = oneshot::channel();
+    let work = async {
+        let done = work.await;
+        // Nobody to tell if there is no operator.
+        let _ = over.send(());
+        done
+    };
+    match operator {
+        Some(operator) => tokio::join!(work, operator.work(is_over)),
+        None => (work.await, Changes::default()),
+    }
 }
 
 async fn work(workload: Workload, common: &Common, seed: u64, target: &Target) -> Result<Outcome, Error> {

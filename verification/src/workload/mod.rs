@@ -1,11 +1,13 @@
 //! Workloads: clients that do something whose result can be judged, while something else does harm to the servers.
 //!
 //! [`race`] lets many create the same object, [`chain`] lets many change one object step by step, [`mixed`] does a bit of
-//! everything. [`nemesis`] kills, pauses and restarts. Each ends in an [`Outcome`]: what was asked, and what is wrong.
+//! everything. [`nemesis`] kills, pauses and restarts, [`operator`] changes the
+//! layout. Each ends in an [`Outcome`]: what was asked, and what is wrong.
 
 pub mod chain;
 pub mod mixed;
 pub mod nemesis;
+pub mod operator;
 pub mod race;
 
 use std::fmt::{self, Display, Formatter};

@@ -1,0 +1,162 @@
+//! An operator who changes the layout by the commands of `trellis`, at random nodes, while clients go on.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::sync::oneshot::Receiver;
+
+use crate::clock::Clock;
+
+/// How long a transition may take once clients and harm are over.
+const SETTLED_WITHIN: Duration = Duration::from_secs(90);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long one command may take. One that takes longer is given up, as people do.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
+/// Nodes that a layout keeps at least.
+const NODES_MIN: usize = 3;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// The program `trellis`.
+    pub binary: PathBuf,
+    /// Where `node-N.toml` of every node is.
+    pub folder: PathBuf,
+    /// How many nodes there are.
+    pub nodes: u16,
+    /// How long it waits between two changes, on average.
+    pub every: Duration,
+    /// What it does follows from it.
+    pub seed: u64,
+}
+
+/// What came of its work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes {
+    /// Layouts that it was told are elected.
+    pub applied: u32,
+    /// Changes that were refused, lost, or not answered: people are told to wait, or to try again.
+    pub put_off: u32,
+}
+
+/// A node of the newest layout, or one without a role.
+struct Node {
+    id: String,
+    has_role: bool,
+}
+
+impl Operator {
+    /// Goes on until told to stop.
+    pub async fn work(&self, mut is_over: Receiver<()>) -> Changes {
+        let (mut rng, mut changes) = (Rng::with_seed(self.seed), Changes::default());
+        while tokio::time::timeout(self.every.mul_f64(0.5 + rng.f64()), &mut is_over)
+            .await
+            .is_err()
+        {
+            let at = rng.u16(1..=self.nodes);
+            match self.change(&mut rng, at).await {
+                Some(()) => changes.applied += 1,
+                None => changes.put_off += 1,
+            }
+        }
+        changes
+    }
+
+    /// Stages one or two changes at a node and applies them; nothing if that was not to be.
+    async fn change(&self, rng: &mut Rng, at: u16) -> Option<()> {
+        self.run(at, &["layout", "revert"]).await?;
+        let nodes = self.nodes_of(&self.show(at).await?);
+        let (holders, idle): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| node.has_role);
+        let can_remove = holders.len() > NODES_MIN;
+        if !idle.is_empty() && (rng.bool() || !can_remove) {
+            let zone = format!("zone-{}", rng.u8(1..=3));
+            let id = &idle[rng.usize(0..idle.len())].id;
+            self.run(at, &["layout", "assign", id, "--zone", &zone, "--capacity", "1TB"])
+                .await?;
+        } else if can_remove {
+            let id = &holders[rng.usize(0..holders.len())].id;
+            self.run(at, &["layout", "remove", id]).await?;
+        }
+        if rng.u8(0..3) == 0 {
+            let factor = rng.u8(2..=3).to_string();
+            let config = [
+                "layout",
+                "config",
+                "--replication-factor",
+                &factor,
+                "--zone-redundancy",
+                "1",
+            ];
+            self.run(at, &config).await?;
+        }
+        self.run(at, &["layout", "apply"]).await.map(|_| ())
+    }
+
+    /// Waits until every node says that nothing moves any more; what is wrong if that does not come.
+    pub async fn settled(&self) -> Option<String> {
+        let clock = Clock::start();
+        loop {
+            let mut moving = Vec::new();
+            for at in 1..=self.nodes {
+                let shown = self.show(at).await.unwrap_or_default();
+                if shown["state"] != "settled" {
+                    moving.push(format!("node {at}: {}", summary(&shown)));
+                }
+            }
+            if moving.is_empty() {
+                return None;
+            }
+            if clock.elapsed() > SETTLED_WITHIN {
+                return Some(format!("a transition does not end: {}", moving.join("; ")));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn show(&self, at: u16) -> Option<Value> {
+        let shown = self.run(at, &["layout", "show", "--json"]).await?;
+        serde_json::from_str(&shown).ok()
+    }
+
+    fn nodes_of(&self, shown: &Value) -> Vec<Node> {
+        let ids = |list: &Value| -> Vec<String> {
+            let list = list.as_array().into_iter().flatten();
+            list.filter_map(|node| node["id"].as_str().map(str::to_owned)).collect()
+        };
+        let roles = ids(&shown["roles"]);
+        let known = ids(&shown["nodes"]).into_iter().filter(|id| !roles.contains(id));
+        let idle: Vec<Node> = known.map(|id| Node { id, has_role: false }).collect();
+        let holders = roles.into_iter().map(|id| Node { id, has_role: true });
+        holders.chain(idle).collect()
+    }
+
+    /// What a command printed, if it went well.
+    async fn run(&self, at: u16, arguments: &[&str]) -> Option<String> {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        command.arg("--config").arg(self.folder.join(format!("node-{at}.toml")));
+        let output = tokio::time::timeout(COMMAND_TIMEOUT, command.output())
+            .await
+            .ok()?
+            .ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+fn summary(shown: &Value) -> String {
+    match shown["version"].as_u64() {
+        Some(version) => format!(
+            "layout {version}, {} of {} synced",
+            shown["shares_synced"], shown["shares"]
+        ),
+        None => "no answer".to_owned(),
+    }
+}
