@@ -43,6 +43,11 @@ fn seeded_clusters_keep_every_promise_and_heal() {
         "a replica's disk was full",
         "an upload in parts was to be completed",
         "a copy referred to a block",
+        "a layout was elected",
+        "a layout lost its election",
+        "a view was older than a replica's",
+        "a replica had no part in a partition",
+        "the last of several layouts was the only one in the end",
     ] {
         assert!(tally.of(event) > 0, "never met: {event}\n{tally}");
     }
