@@ -1,5 +1,7 @@
 //! Traces that are right, and traces that are wrong in one place, which must be named.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use trellis_model::trace::{Part, Replayed, replay};
 use trellis_spec::flaw::Sound;
 use trellis_spec::gate::GateState;
