@@ -193,7 +193,7 @@ impl Node {
             Repairer::new(coordinator.clone(), &movers).run(),
         );
         work(env, "movers", &stop, movers.run());
-        work(env, "scrubber", &stop, Scrubber::new(coordinator).run());
+        work(env, "scrubber", &stop, Scrubber::new(coordinator.clone()).run());
         let observer = Observer::new(Seen {
             env: env.clone(),
             store: store.clone(),
@@ -201,7 +201,8 @@ impl Node {
             rows: rows.clone(),
             standing,
             opened,
-            layout,
+            coordinator,
+            membership,
             name,
             folders: measured(&folder),
             data_folder: data.path().to_owned(),
