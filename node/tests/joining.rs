@@ -153,3 +153,70 @@ fn a_node_is_introduced_by_hand() {
         assert!(refused.contains("ID@HOST:PORT"), "{refused}");
     }
 }
+
+/// A node that joins late was never told of anybody who is still there, but by hand.
+#[test]
+fn a_cluster_outlives_all_nodes_that_it_began_with() {
+    let (home, ports) = (tempfile::tempdir().unwrap(), free_ports(6));
+    let path = |name: &str| text(&home.path().join(name)).to_owned();
+    let s3 = format!("127.0.0.1:{ports}");
+    ok(&["config", "generate", "--nodes", "1", "--folder", &path(""), "--s3", &s3]);
+    let first = fs::read_to_string(path("node-1.toml")).unwrap();
+    let mut names = vec![ok(&["node", "id", "--data", &path("node-1")])];
+    for (node, offset) in [(2, 2), (3, 4)] {
+        names.push(ok(&["node", "init", "--data", &path(&format!("node-{node}"))]));
+        let listen = |above: u16| format!("listen = \"127.0.0.1:{}\"", ports + above);
+        let config = first
+            .replace("\"node-1\"", &format!("\"node-{node}\""))
+            .replace(&listen(0), &listen(offset))
+            .replace(&listen(1), &listen(offset + 1));
+        fs::write(path(&format!("node-{node}.toml")), config).unwrap();
+    }
+    let start = |node: u16| {
+        let log = home.path().join(format!("node-{node}.log"));
+        let mut running = Running::start(&["server", "--config", &path(&format!("node-{node}.toml"))], &log);
+        let socket = home.path().join(format!("node-{node}/admin.sock"));
+        running.wait_until("it can be asked", || socket.exists());
+        running
+    };
+    let says = |node: u16, words: &[&str]| ok(&[words, &["--data", &path(&format!("node-{node}"))]].concat());
+    let layout = |node: u16| json(&["layout", "show", "--json", "--data", &path(&format!("node-{node}"))]);
+    let id = |node: usize| names[node - 1].trim().to_owned();
+
+    let mut one = start(1);
+    one.wait_until_healthy(&format!("http://{s3}"));
+    says(1, &["key", "create", "kept"]);
+    let mut two = start(2);
+    one.wait_until("the second is known", || {
+        says(1, &["node", "list"]).contains(&id(2)[..16])
+    });
+    says(1, &["layout", "assign", &id(2), "--zone", "new", "--capacity", "1TB"]);
+    says(1, &["layout", "remove", &id(1)]);
+    two.wait_until("the first sees the second", || {
+        says(1, &["layout", "preview"]).contains("256 replicas")
+    });
+    one.wait_until("the second is connected", || {
+        !says(1, &["layout", "preview"]).contains("NOT CONNECTED")
+    });
+    says(1, &["layout", "apply", "--version", "2"]);
+    let is_moved = || layout(2)["version"] == 2 && layout(2)["state"] == "settled";
+    two.wait_until("all is at the second", || {
+        is_moved() && layout(2)["shares_synced"] == 512
+    });
+    one.wait_until("the first knows it", || layout(1)["state"] == "settled");
+    assert!(one.stop_by(Signal::TERM).success());
+    two.wait_until_healthy(&format!("http://127.0.0.1:{}", ports + 2));
+    assert!(says(2, &["key", "list"]).contains("kept"));
+
+    let mut three = start(3);
+    assert_eq!(layout(3)["version"], 1);
+    says(2, &["node", "connect", &format!("{}@127.0.0.1:{}", id(3), ports + 5)]);
+    three.wait_until("it hears of the layout", || layout(3)["version"] == 2);
+    three.wait_until_healthy(&format!("http://127.0.0.1:{}", ports + 4));
+    assert!(says(3, &["key", "list"]).contains("kept"));
+    says(3, &["layout", "assign", &id(3), "--zone", "newer", "--gateway"]);
+    says(3, &["layout", "apply"]);
+    three.wait_until("the others hear of it", || {
+        says(2, &["node", "list"]).contains("gateway in zone newer")
+    });
+}
