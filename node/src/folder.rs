@@ -166,6 +166,14 @@ impl NodeFolder {
 }
 
 impl NodeName {
+    /// What a configuration calls a member of a layout.
+    pub fn of(member: &Member) -> Self {
+        NodeName {
+            key: PeerId(member.key),
+            disk: member.disk,
+        }
+    }
+
     /// Its identity in protocols.
     pub fn id(&self) -> NodeId {
         Member::derive_id(&self.key.0, &self.disk)

@@ -164,7 +164,7 @@ impl Node {
             configured: addresses,
             file: folder.contacts(),
         };
-        let membership = Membership::open(env.clone(), start, standing.clone());
+        let membership = Membership::open(env.clone(), start);
         let mesh = Mesh::start(MeshConfig {
             env: env.clone(),
             identity: folder.identity.clone(),
@@ -176,7 +176,7 @@ impl Node {
             timing: settings.timing,
         });
         greet(&standing, &mesh, &rows, settings.limits.greet_interval_ms);
-        membership.run(&mesh, Duration::from_millis(settings.limits.greet_interval_ms));
+        let every = Duration::from_millis(settings.limits.greet_interval_ms);
         let coordinator = Coordinator::new(env.clone(), settings.limits, replica, mesh.clone());
         let coordinator = Arc::new(coordinator);
         let stop = CancellationToken::new();
@@ -184,6 +184,13 @@ impl Node {
         work(env, "tidings", &stop, coordinator.clone().spread_tidings());
         let depending = depend_on_active_layouts(standing.clone(), coordinator.layouts().clone(), name.key);
         work(env, "standing", &stop, depending);
+        let meeting = meet(standing.clone(), coordinator.clone());
+        work(
+            env,
+            "membership",
+            &stop,
+            membership.clone().run(mesh.clone(), every, meeting),
+        );
         let store = ClusterStore::new(coordinator.clone(), wrapping);
         let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
         work(
@@ -193,7 +200,7 @@ impl Node {
             Repairer::new(coordinator.clone(), &movers).run(),
         );
         work(env, "movers", &stop, movers.run());
-        work(env, "scrubber", &stop, Scrubber::new(coordinator).run());
+        work(env, "scrubber", &stop, Scrubber::new(coordinator.clone()).run());
         let observer = Observer::new(Seen {
             env: env.clone(),
             store: store.clone(),
@@ -201,7 +208,8 @@ impl Node {
             rows: rows.clone(),
             standing,
             opened,
-            layout,
+            coordinator,
+            membership,
             name,
             folders: measured(&folder),
             data_folder: data.path().to_owned(),
@@ -331,6 +339,14 @@ async fn depend_on_active_layouts(standing: Arc<Standing>, layouts: Arc<Layouts>
         if changes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Who is known is greeted, and told of layouts, with or without a role.
+fn meet(standing: Arc<Standing>, coordinator: Arc<Coordinator>) -> impl Fn(&[NodeName]) {
+    move |names| {
+        standing.meet(names.iter().map(|name| name.key));
+        coordinator.meet(names.iter().map(|name| (name.id(), name.key)));
     }
 }
 

@@ -19,10 +19,12 @@ use trellis_s3api::error::StoreError;
 use trellis_s3api::object::hex;
 use trellis_s3api::store::{ObjectStore, Origin};
 
+use super::layout;
 use super::observer::Observer;
 use super::socket::{self, SOCKET_FILE, SocketError};
-use super::status::{BucketSummary, KeySecret, NewBucket, NewKeyName};
+use super::status::{BucketSummary, KeySecret, NewBucket, NewKeyName, NewNode};
 use crate::env::Env;
+use crate::membership::Hint;
 use crate::store::KeyError;
 
 const REQUEST_MAX_BYTES: usize = 64 << 10;
@@ -116,6 +118,14 @@ async fn route(observer: &Observer, request: Request<Incoming>) -> Result<Bytes,
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match (method, parts.as_slice()) {
         (Method::GET, ["v1", "status"]) => Ok(to_json(&observer.status().await)),
+        (Method::GET, ["v1", "nodes"]) => Ok(to_json(&observer.nodes())),
+        (Method::POST, ["v1", "nodes"]) => connect(observer, read(request).await?),
+        (Method::GET, ["v1", "layout"]) => Ok(to_json(&layout::show(observer)?)),
+        (Method::POST, ["v1", "layout", "staged"]) => Ok(to_json(&layout::stage(observer, read(request).await?)?)),
+        (Method::DELETE, ["v1", "layout", "staged"]) => Ok(to_json(&layout::revert(observer)?)),
+        (Method::GET, ["v1", "layout", "preview"]) => Ok(to_json(&layout::preview(observer)?)),
+        (Method::POST, ["v1", "layout", "apply"]) => Ok(to_json(&layout::apply(observer, read(request).await?).await?)),
+        (Method::GET, ["v1", "layout", "history"]) => Ok(to_json(&layout::history(observer))),
         (Method::GET, ["v1", "keys"]) => Ok(to_json(&observer.store().list_keys().await?)),
         (Method::POST, ["v1", "keys"]) => create_key(observer, read(request).await?).await,
         (Method::DELETE, ["v1", "keys", id]) => {
@@ -127,6 +137,13 @@ async fn route(observer: &Observer, request: Request<Incoming>) -> Result<Bytes,
         (Method::DELETE, ["v1", "buckets", name]) => delete_bucket(observer, name).await,
         (method, _) => Err(refused(StatusCode::NOT_FOUND, format!("there is no {method} {path}"))),
     }
+}
+
+fn connect(observer: &Observer, new: NewNode) -> Result<Bytes, Refused> {
+    let NewNode { id, address } = new.clone();
+    let introduced = observer.membership().introduce(Hint { name: id, address });
+    introduced.map_err(|error| refused(StatusCode::BAD_REQUEST, error.to_string()))?;
+    Ok(to_json(&new))
 }
 
 async fn create_key(observer: &Observer, new: NewKeyName) -> Result<Bytes, Refused> {
@@ -195,7 +212,7 @@ fn to_json(value: &impl Serialize) -> Bytes {
     json.expect("what the admin API says has only texts as keys").into()
 }
 
-fn refused(status: StatusCode, message: String) -> Refused {
+pub(super) fn refused(status: StatusCode, message: String) -> Refused {
     let status = status.as_u16();
     Refused { status, message }
 }

@@ -98,6 +98,11 @@ impl Client {
 
     /// Deletes something.
     pub async fn delete(&mut self, path: &str) -> Result<(), ClientError> {
+        self.delete_for(path).await
+    }
+
+    /// Deletes something, and is told what.
+    pub async fn delete_for<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
         self.ask(Method::DELETE, path, Bytes::new()).await
     }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use trellis_spec::layout::{Layout, Partition};
+use trellis_spec::flaw::Sound;
+use trellis_spec::layout::{Knowledge, View};
 use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict, Vote};
 
-/// The different replica sets of a layout and how many partitions each holds.
+/// The different quorums of the active layouts, and how many partitions each is of.
 #[derive(Debug, Clone)]
 pub(super) struct Quorums(Vec<(ReplicaSets, usize)>);
 
@@ -19,11 +20,16 @@ pub(super) struct Lack {
 }
 
 impl Quorums {
-    pub(super) fn of(layout: &Layout) -> Self {
+    pub(super) fn of(knowledge: &Knowledge) -> Self {
         let mut sets: Vec<(ReplicaSets, usize)> = Vec::new();
-        let count = u16::try_from(layout.assignment.len()).unwrap_or(u16::MAX);
-        for partition in (0..count).map(Partition) {
-            let set = ReplicaSets::new(vec![layout.replicas(partition)]);
+        let lines = knowledge.newest().into_iter();
+        for (rows, blocks) in lines.flat_map(|newest| newest.row_partitions().zip(newest.block_partitions())) {
+            // The view of blocks may be behind that of rows, and contains it.
+            let view = View {
+                lo: knowledge.view(rows).lo.min(knowledge.view(blocks).lo),
+                ..knowledge.view(rows)
+            };
+            let set = knowledge.replica_sets::<Sound>(rows, view);
             match sets.binary_search_by(|(known, _)| known.cmp(&set)) {
                 Ok(place) => sets[place].1 += 1,
                 Err(place) => sets.insert(place, (set, 1)),
@@ -60,7 +66,8 @@ mod tests {
             id: NodeId(id),
             ..Member::storage([0; 32], [0; 16], format!("zone-{id}"), 1 << 40)
         };
-        Quorums::of(&initial((1..=nodes).map(member).collect(), replication_factor, 64).unwrap())
+        let layout = initial((1..=nodes).map(member).collect(), replication_factor, 64);
+        Quorums::of(&Knowledge::of(layout.unwrap()))
     }
 
     #[test]

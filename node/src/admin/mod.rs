@@ -10,6 +10,8 @@
 mod api;
 mod client;
 mod health;
+pub mod layout;
+mod nodes;
 mod observer;
 mod socket;
 mod status;
@@ -19,6 +21,7 @@ pub use client::{Client, ClientError};
 pub use observer::{MeasuredFolders, Observer, Seen};
 pub use socket::{SOCKET_FILE, SocketError};
 pub use status::{
-    BucketSummary, HealthState, HealthStatus, KeySecret, LayoutStatus, NewBucket, NewKeyName, NodeStatus,
+    BucketSummary, HealthState, HealthStatus, KeySecret, LayoutStatus, NewBucket, NewKeyName, NewNode, NodeRole,
+    NodeStatus,
 };
 pub use status::{LinkState, Status, StorageStatus};

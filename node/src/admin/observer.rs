@@ -1,23 +1,25 @@
 //! A running node as its operators see it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use trellis_s3api::front::Health;
 use trellis_s3api::object::hex;
-use trellis_spec::layout::{Layout, Member};
+use trellis_spec::layout::Knowledge;
 
 use super::health::Quorums;
-use super::status::{HealthState, HealthStatus, LayoutStatus, LinkState, NodeStatus, Status, StorageStatus};
-use crate::cluster::Standing;
+use super::nodes::nodes;
+use super::status::{HealthState, HealthStatus, LayoutStatus, NodeStatus, Status, StorageStatus};
+use crate::cluster::{Coordinator, Known, Standing};
 use crate::env::Env;
 use crate::folder::NodeName;
-use crate::link::{LaneState, LaneStatus, Mesh, PeerId, PeerStatus};
+use crate::link::{Mesh, PeerId, PeerStatus};
+use crate::membership::Membership;
 use crate::storage::{DiskRows, Opened, Rows};
 use crate::store::ClusterStore;
 
@@ -38,8 +40,10 @@ pub struct Seen {
     pub standing: Arc<Standing>,
     /// What the row store knew when it was opened.
     pub opened: Opened,
-    /// The layout.
-    pub layout: Layout,
+    /// What runs operations, and knows the layouts.
+    pub coordinator: Arc<Coordinator>,
+    /// What is known of other nodes.
+    pub membership: Arc<Membership>,
     /// Who the node is.
     pub name: NodeName,
     /// Where its data is.
@@ -80,7 +84,8 @@ pub struct Observer {
 
 struct Inner {
     seen: Seen,
-    quorums: Quorums,
+    /// The quorums of what was known of layouts when they were last asked for.
+    quorums: Mutex<Option<(Arc<Known>, Arc<Quorums>)>>,
     started: Duration,
     stage: watch::Sender<Stage>,
 }
@@ -89,7 +94,7 @@ impl Observer {
     /// An observer of a node that is starting now.
     pub fn new(seen: Seen) -> Self {
         let inner = Inner {
-            quorums: Quorums::of(&seen.layout),
+            quorums: Mutex::new(None),
             started: seen.env.clock.monotonic(),
             stage: watch::Sender::new(Stage::Starting),
             seen,
@@ -100,6 +105,21 @@ impl Observer {
     /// The node's object store.
     pub fn store(&self) -> &ClusterStore {
         &self.inner.seen.store
+    }
+
+    /// What runs the node's operations.
+    pub fn coordinator(&self) -> &Arc<Coordinator> {
+        &self.inner.seen.coordinator
+    }
+
+    /// What is known of other nodes.
+    pub fn membership(&self) -> &Arc<Membership> {
+        &self.inner.seen.membership
+    }
+
+    /// Where the node keeps everything.
+    pub fn data_folder(&self) -> &Path {
+        &self.inner.seen.data_folder
     }
 
     /// Says that nothing that clients need is missing any more. A node that stops does not come back.
@@ -157,7 +177,7 @@ impl Observer {
             data_folder: seen.data_folder.display().to_string(),
             uptime_seconds: uptime.as_secs(),
             health: health_status(self.health()),
-            layout: layout_status(&seen.layout),
+            layout: layout_status(&self.layouts().peer.knowledge),
             nodes: self.nodes(),
             storage: self.storage().await,
         }
@@ -165,39 +185,62 @@ impl Observer {
 
     /// Which partitions are out of reach, in words.
     fn lack(&self, peers: &[PeerStatus]) -> Option<String> {
-        let seen = &self.inner.seen;
-        let connected = |member: &Member| {
-            let is_up = |peer: &PeerStatus| peer.peer.0 == member.key && peer.is_connected();
-            member.key == seen.name.key.0 || peers.iter().any(is_up)
+        let (me, known) = (self.inner.seen.name.key, self.layouts());
+        let up = peers.iter().filter(|peer| peer.is_connected()).map(|peer| peer.peer);
+        let up: BTreeSet<PeerId> = up.chain([me]).collect();
+        let knowledge = &known.peer.knowledge;
+        let is_up = |node| {
+            let member = knowledge.newest_first().find_map(|layout| layout.member(node));
+            member.is_some_and(|member| up.contains(&PeerId(member.key)))
         };
-        let lack = self
-            .inner
-            .quorums
-            .lack(|node| seen.layout.member(node).is_some_and(connected))?;
+        let quorums = self.quorums(&known);
+        let lack = quorums.lack(is_up)?;
         Some(format!(
             "too few replicas can be reached: {} of {} partitions have no majority ({} nodes are not connected)",
             lack.partitions,
-            seen.layout.assignment.len(),
+            knowledge.newest().map_or(0, |newest| newest.assignment.len()),
             lack.missing.len()
         ))
     }
 
-    fn nodes(&self) -> Vec<NodeStatus> {
+    /// They are found out again when what is known of layouts changes.
+    fn quorums(&self, known: &Arc<Known>) -> Arc<Quorums> {
+        let mut kept = self.inner.quorums.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((of, quorums)) if Arc::ptr_eq(of, known) => quorums.clone(),
+            Some(_) | None => {
+                let quorums = Arc::new(Quorums::of(&known.peer.knowledge));
+                *kept = Some((known.clone(), quorums.clone()));
+                quorums
+            }
+        }
+    }
+
+    /// All nodes of the newest layout, and all others that are known.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
         let seen = &self.inner.seen;
-        let peers: BTreeMap<PeerId, PeerStatus> = seen
-            .mesh
-            .status()
-            .into_iter()
-            .map(|status| (status.peer, status))
-            .collect();
-        let mut nodes: Vec<NodeStatus> = seen
-            .layout
-            .members
-            .iter()
-            .map(|member| node_status(member, peers.get(&PeerId(member.key)), seen.name.key))
-            .collect();
-        nodes.sort_by(|a, b| (&a.zone, &a.id).cmp(&(&b.zone, &b.id)));
-        nodes
+        let known = self.layouts();
+        let Some(newest) = known.peer.knowledge.newest() else {
+            return Vec::new();
+        };
+        nodes(
+            newest,
+            &seen.membership.known(),
+            &seen.membership.mine(),
+            &seen.mesh.status(),
+        )
+    }
+
+    /// What is known of layouts now.
+    pub fn layouts(&self) -> Arc<Known> {
+        self.coordinator().layouts().now()
+    }
+
+    /// Whether requests get through to a node, this one included.
+    pub fn is_connected(&self, key: PeerId) -> bool {
+        let seen = &self.inner.seen;
+        let is_up = |peer: &PeerStatus| peer.peer == key && peer.is_connected();
+        key == seen.name.key || seen.mesh.status().iter().any(is_up)
     }
 
     async fn storage(&self) -> StorageStatus {
@@ -246,86 +289,20 @@ fn health_status(health: Health) -> HealthStatus {
     HealthStatus { state, reason }
 }
 
-fn layout_status(layout: &Layout) -> LayoutStatus {
+fn layout_status(knowledge: &Knowledge) -> LayoutStatus {
+    let Some(newest) = knowledge.newest() else {
+        return LayoutStatus::default();
+    };
+    let oldest = newest
+        .partitions()
+        .map(|partition| knowledge.view(partition).lo.0)
+        .min();
     LayoutStatus {
-        version: layout.version.0,
-        hash: hex(&layout.hash()),
-        replication_factor: layout.replication_factor,
-        partitions: layout.assignment.len(),
-    }
-}
-
-fn node_status(member: &Member, peer: Option<&PeerStatus>, me: PeerId) -> NodeStatus {
-    let key = PeerId(member.key);
-    let name = NodeName { key, disk: member.disk };
-    let mut status = NodeStatus {
-        id: name.to_string(),
-        zone: member.zone.clone(),
-        capacity_bytes: member.role.capacity_bytes(),
-        address: peer.map(|peer| peer.address.clone()),
-        state: if key == me {
-            LinkState::ThisNode
-        } else {
-            LinkState::Connecting
-        },
-        round_trip_ms: None,
-        last_heard_ms: None,
-        connections_lost: 0,
-        problem: None,
-    };
-    if let Some(peer) = peer {
-        let lanes = [&peer.control, &peer.bulk];
-        status.state = lanes
-            .iter()
-            .map(|lane| link_state(&lane.state))
-            .fold(LinkState::Connected, worse);
-        status.round_trip_ms = peer.round_trip.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3);
-        status.last_heard_ms = lanes.iter().filter_map(|lane| silence(lane)).min();
-        status.connections_lost = lanes.iter().map(|lane| lost(lane)).sum();
-        status.problem = lanes.iter().find_map(|lane| problem(lane));
-    }
-    status
-}
-
-fn link_state(state: &LaneState) -> LinkState {
-    match state {
-        LaneState::Connecting => LinkState::Connecting,
-        LaneState::Connected { .. } => LinkState::Connected,
-        LaneState::Lost => LinkState::Lost,
-        LaneState::Failing(_) => LinkState::Failing,
-    }
-}
-
-/// What to show when the two connections to a node fare differently.
-fn worse(a: LinkState, b: LinkState) -> LinkState {
-    let rank = |state: &LinkState| match state {
-        LinkState::ThisNode => 0,
-        LinkState::Connected => 1,
-        LinkState::Connecting => 2,
-        LinkState::Lost => 3,
-        LinkState::Failing => 4,
-    };
-    std::cmp::max_by_key(a, b, rank)
-}
-
-fn silence(lane: &LaneStatus) -> Option<u64> {
-    match &lane.state {
-        LaneState::Connected { silence } => u64::try_from(silence.as_millis()).ok(),
-        LaneState::Connecting | LaneState::Lost | LaneState::Failing(_) => None,
-    }
-}
-
-fn lost(lane: &LaneStatus) -> u64 {
-    match &lane.state {
-        LaneState::Connected { .. } => lane.connections.saturating_sub(1),
-        LaneState::Connecting | LaneState::Lost | LaneState::Failing(_) => lane.connections,
-    }
-}
-
-fn problem(lane: &LaneStatus) -> Option<String> {
-    match &lane.state {
-        LaneState::Failing(failure) => Some(failure.to_string()),
-        LaneState::Connecting | LaneState::Connected { .. } | LaneState::Lost => None,
+        version: newest.version.0,
+        oldest_active: oldest.unwrap_or(newest.version.0),
+        hash: hex(&newest.hash()),
+        replication_factor: newest.replication_factor,
+        partitions: newest.assignment.len(),
     }
 }
 
@@ -369,11 +346,5 @@ mod tests {
         let found = folder_bytes(home.path());
         assert!((100_000..200_000).contains(&found), "{found}");
         assert_eq!(folder_bytes(&home.path().join("none")), 0);
-    }
-
-    #[test]
-    fn of_two_connections_the_worse_one_is_shown() {
-        assert_eq!(worse(LinkState::Connected, LinkState::Failing), LinkState::Failing);
-        assert_eq!(worse(LinkState::Lost, LinkState::Connected), LinkState::Lost);
     }
 }

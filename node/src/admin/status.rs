@@ -1,7 +1,9 @@
 //! What the admin API says, in the very types that travel.
 
 use serde::{Deserialize, Serialize};
+use trellis_spec::layout::assign::Role;
 
+use crate::folder::NodeName;
 use crate::storage::Taking;
 
 /// A node and what it knows of the others.
@@ -19,7 +21,7 @@ pub struct Status {
     pub health: HealthStatus,
     /// The newest layout that the node knows.
     pub layout: LayoutStatus,
-    /// All nodes of that layout, this one included.
+    /// All nodes of that layout, this one included, and those that are known without a role.
     pub nodes: Vec<NodeStatus>,
     /// This node's disk.
     pub storage: StorageStatus,
@@ -45,10 +47,12 @@ pub enum HealthState {
 }
 
 /// A layout in numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayoutStatus {
     /// Its number.
     pub version: u64,
+    /// The oldest layout that some partition still needs; the same number when nothing moves.
+    pub oldest_active: u64,
     /// Its hash, the same on all nodes.
     pub hash: String,
     /// Replicas of each partition.
@@ -62,10 +66,16 @@ pub struct LayoutStatus {
 pub struct NodeStatus {
     /// What configurations call it.
     pub id: String,
-    /// The zone it is in.
+    /// What the layout has it do.
+    pub role: NodeRole,
+    /// The zone it is in; nothing without a role.
     pub zone: String,
     /// What the layout says it offers; 0 for a gateway.
     pub capacity_bytes: u64,
+    /// Words for people.
+    pub tags: Vec<String>,
+    /// What its machine calls itself, once it was heard of.
+    pub host: Option<String>,
     /// Where it is dialed; nothing for this node itself.
     pub address: Option<String>,
     /// Whether requests get through to it.
@@ -78,6 +88,28 @@ pub struct NodeStatus {
     pub connections_lost: u64,
     /// Why there is no connection.
     pub problem: Option<String>,
+}
+
+/// What a layout has a node do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeRole {
+    /// It stores partitions.
+    Storage,
+    /// It answers clients and stores nothing.
+    Gateway,
+    /// No layout names it.
+    None,
+}
+
+impl NodeRole {
+    /// That of a member.
+    pub fn of(role: Role) -> Self {
+        match role {
+            Role::Storage { .. } => NodeRole::Storage,
+            Role::Gateway => NodeRole::Gateway,
+        }
+    }
 }
 
 /// Whether requests get through to a node.
@@ -138,6 +170,16 @@ pub struct NewBucket {
     pub name: String,
     /// The access key that will own it.
     pub owner: String,
+}
+
+/// A node that may be found at an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewNode {
+    /// What `trellis node id` prints on it.
+    pub id: NodeName,
+    /// Host and port.
+    pub address: String,
 }
 
 /// An access key to be created.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::CliResult;
 use super::dev::default_data;
-use super::output::say;
+use super::output::{quoted, say};
 use crate::admin::Client;
 use crate::config::Config;
 
@@ -43,6 +43,15 @@ impl Asking {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { work(Client::connect(&folder).await?).await })
+    }
+
+    /// The options that name the node to ask, for the next command.
+    pub(super) fn options(&self) -> String {
+        match (&self.data, &self.config) {
+            (Some(data), _) => format!(" --data {}", quoted(data)),
+            (None, Some(config)) => format!(" --config {}", quoted(config)),
+            (None, None) => String::new(),
+        }
     }
 
     /// Prints what a node said: as JSON if asked to, or else for people.

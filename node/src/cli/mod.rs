@@ -8,6 +8,7 @@ mod bucket;
 mod config;
 mod dev;
 mod key;
+mod layout;
 mod node;
 mod output;
 mod running;
@@ -44,6 +45,8 @@ enum Command {
     #[command(subcommand)]
     Node(node::Node),
     #[command(subcommand)]
+    Layout(layout::Layout),
+    #[command(subcommand)]
     Key(key::Key),
     #[command(subcommand)]
     Bucket(bucket::Bucket),
@@ -60,6 +63,7 @@ pub fn run() -> ExitCode {
         Command::Server(server) => server.run(),
         Command::Config(config) => config.run(),
         Command::Node(node) => node.run(),
+        Command::Layout(layout) => layout.run(),
         Command::Key(key) => key.run(),
         Command::Bucket(bucket) => bucket.run(),
         Command::Status(status) => status.run(),

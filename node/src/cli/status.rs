@@ -5,7 +5,7 @@ use clap::Args;
 use super::CliResult;
 use super::asking::Asking;
 use super::output::{bytes, span, table};
-use crate::admin::{self, HealthState, LinkState, NodeStatus};
+use crate::admin::{self, HealthState, LinkState, NodeRole, NodeStatus};
 use crate::storage::Taking;
 
 /// Enough of an id to tell nodes apart.
@@ -39,11 +39,11 @@ fn for_people(status: &admin::Status) -> String {
         HealthState::Well => "well",
         HealthState::Unwell => "UNWELL",
     };
-    let zone = status
-        .nodes
-        .iter()
-        .find(|node| node.id == status.id)
-        .map_or("?", |node| &node.zone);
+    let me = status.nodes.iter().find(|node| node.id == status.id);
+    let place = match me.filter(|me| me.role != NodeRole::None) {
+        Some(me) => format!("in zone {}", me.zone),
+        None => "without a role".to_owned(),
+    };
     let rows = status.nodes.iter().map(node_row);
     let nodes = table(
         ["NODE", "ZONE", "ADDRESS", "STATE", "ROUND TRIP", "LAST HEARD", "LOST"],
@@ -51,10 +51,10 @@ fn for_people(status: &admin::Status) -> String {
     );
     let problems: String = status.nodes.iter().filter_map(problem).collect();
     format!(
-        "node     {id} in zone {zone}, trellis {version}, up {up}
+        "node     {id} {place}, trellis {version}, up {up}
 folder   {folder}
 health   {state}: {reason}
-layout   {number}: {partitions} partitions, {replicas} replicas each
+layout   {number}: {partitions} partitions, {replicas} replicas each{moving}
 storage  log {log}, index {index}, blocks {blocks}; {free} free, {taking} (limit {min_free}); start {start}
 
 {nodes}{problems}",
@@ -63,6 +63,14 @@ storage  log {log}, index {index}, blocks {blocks}; {free} free, {taking} (limit
         up = span(status.uptime_seconds),
         folder = status.data_folder,
         reason = status.health.reason,
+        moving = if layout.oldest_active < layout.version {
+            format!(
+                "; still moving from layout {} (`trellis layout history`)",
+                layout.oldest_active
+            )
+        } else {
+            String::new()
+        },
         number = layout.version,
         partitions = layout.partitions,
         replicas = layout.replication_factor,
@@ -88,7 +96,10 @@ fn node_row(node: &NodeStatus) -> [String; 7] {
     let none = || "-".to_owned();
     [
         short(&node.id).to_owned(),
-        node.zone.clone(),
+        match node.role {
+            NodeRole::Storage | NodeRole::Gateway => node.zone.clone(),
+            NodeRole::None => none(),
+        },
         node.address.clone().unwrap_or_else(none),
         state(node.state).to_owned(),
         node.round_trip_ms.map_or_else(none, |time| format!("{time:.1} ms")),
@@ -97,7 +108,7 @@ fn node_row(node: &NodeStatus) -> [String; 7] {
     ]
 }
 
-fn state(state: LinkState) -> &'static str {
+pub(super) fn state(state: LinkState) -> &'static str {
     match state {
         LinkState::ThisNode => "this node",
         LinkState::Connected => "connected",
@@ -112,6 +123,6 @@ fn problem(node: &NodeStatus) -> Option<String> {
     Some(format!("\n{}: {problem}", short(&node.id)))
 }
 
-fn short(id: &str) -> &str {
+pub(super) fn short(id: &str) -> &str {
     id.get(..ID_DIGITS).unwrap_or(id)
 }

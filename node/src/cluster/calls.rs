@@ -3,7 +3,8 @@
 //! Nodes whose views differ find out here: one that does not know the layout of a request is told, and asked again; one
 //! that is ahead says so, and when its refusal arrives at whoever asked, this node has caught up.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(crate) struct Calls {
     pub(super) me: NodeId,
     pub(super) replica: Arc<Replica>,
     network: Arc<dyn Network>,
+    /// Nodes that are known, whether or not a layout names them.
+    met: Arc<RwLock<BTreeMap<NodeId, PeerId>>>,
     resend_pause: Duration,
     deadline: Duration,
 }
@@ -37,6 +40,7 @@ impl Calls {
             me: replica.layouts().now().peer.me,
             replica,
             network,
+            met: Arc::default(),
             resend_pause: Duration::from_millis(limits.resend_pause_ms),
             deadline: Duration::from_millis(limits.request_deadline_ms),
         }
@@ -125,19 +129,31 @@ impl Calls {
         }
     }
 
+    /// From now on these are told of layouts as well: a node hears of those that do not name it yet, and of those that
+    /// came after everybody left whom it had begun with.
+    pub(super) fn meet(&self, nodes: impl Iterator<Item = (NodeId, PeerId)>) {
+        let mut met = self.met.write().unwrap_or_else(PoisonError::into_inner);
+        *met = nodes.collect();
+    }
+
+    pub(super) fn met(&self) -> Vec<NodeId> {
+        let met = self.met.read().unwrap_or_else(PoisonError::into_inner);
+        met.keys().copied().collect()
+    }
+
     pub(super) fn round_trip_to(&self, node: NodeId) -> Option<Duration> {
         self.network.round_trip(self.peer_of(node)?)
     }
 
-    /// The key of a node that some layout names.
+    /// The key of a node that some layout names, or that is known otherwise.
     fn peer_of(&self, node: NodeId) -> Option<PeerId> {
         let known = self.layouts().now();
-        let member = known
-            .peer
-            .knowledge
-            .newest_first()
-            .find_map(|layout| layout.member(node))?;
-        Some(PeerId(member.key))
+        let mut layouts = known.peer.knowledge.newest_first();
+        if let Some(member) = layouts.find_map(|layout| layout.member(node)) {
+            return Some(PeerId(member.key));
+        }
+        let met = self.met.read().unwrap_or_else(PoisonError::into_inner);
+        met.get(&node).copied()
     }
 }
 

@@ -31,7 +31,7 @@ use super::replica::{Answered, Payload, Replica};
 use super::tries::Tries;
 use super::turns::Turns;
 use crate::env::{Boxed, Env};
-use crate::link::{Lane, Network};
+use crate::link::{Lane, Network, PeerId};
 use crate::trace::{Beginning, Watched};
 
 /// A row, and the gate that writes to it must pass.
@@ -429,6 +429,11 @@ impl Coordinator {
 
     pub(crate) fn me(&self) -> NodeId {
         self.calls.me
+    }
+
+    /// These nodes are known, with or without a role: they are told of layouts.
+    pub fn meet(&self, nodes: impl Iterator<Item = (NodeId, PeerId)>) {
+        self.calls.meet(nodes);
     }
 
     /// What is known of layouts.

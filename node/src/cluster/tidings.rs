@@ -1,7 +1,7 @@
 //! What nodes tell each other of layouts: which there are, and who is synced for which.
 //!
 //! Both are facts that stay true, so they may be told by anybody to anybody, late, twice, in any order. Every node asks
-//! every node that some layout names, when it learns something and ever again; whoever asks says how much it knows, and
+//! every node that some layout names or that it knows otherwise, when it learns something and ever again; whoever asks says how much it knows, and
 //! is told what it lacks. Elections of the next layout travel the same way.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -213,6 +213,7 @@ impl Calls {
             .knowledge
             .since(LayoutVersion::default())
             .flat_map(|layout| layout.members.iter().map(|member| member.id))
+            .chain(self.met())
             .filter(|node| *node != known.peer.me)
             .collect();
         nodes.sort();

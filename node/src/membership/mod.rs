@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 pub use book::{Book, CONTACTS_MAX, Contact, Hint, IntroduceError, Written, host, is_address};
 
-use crate::cluster::{Standing, decode, encode};
+use crate::cluster::{decode, encode};
 use crate::env::{Boxed, Env};
 use crate::folder::NodeName;
 use crate::link::{Lane, Mesh, Message, Network, PeerId, Service};
@@ -78,14 +78,13 @@ pub struct Membership {
     port: u16,
     file: PathBuf,
     book: Mutex<Book>,
-    standing: Arc<Standing>,
     mesh: OnceLock<Weak<Mesh>>,
     news: Notify,
 }
 
 impl Membership {
     /// Of a node that starts; what it knew before is in the file.
-    pub fn open(env: Env, start: Start, standing: Arc<Standing>) -> Arc<Self> {
+    pub fn open(env: Env, start: Start) -> Arc<Self> {
         let Start {
             name,
             listen,
@@ -100,7 +99,6 @@ impl Membership {
             port: listen.port(),
             file,
             book: Mutex::new(book),
-            standing,
             mesh: OnceLock::new(),
             news: Notify::new(),
         })
@@ -146,12 +144,30 @@ impl Membership {
         })
     }
 
-    /// Asks all peers from now on, as long as there is a mesh.
-    pub fn run(self: &Arc<Self>, mesh: &Arc<Mesh>, every: Duration) {
+    /// Asks all peers, now and again and at all news. Whenever it learns something, it says who all are.
+    pub async fn run(self: Arc<Self>, mesh: Arc<Mesh>, every: Duration, say: impl Fn(&[NodeName])) {
         // There is one mesh in the life of a node.
-        let _ = self.mesh.set(Arc::downgrade(mesh));
-        let asking = ask_again_and_again(Arc::downgrade(self), Arc::downgrade(mesh), every);
-        self.env.spawner.spawn("membership", Box::pin(asking));
+        let _ = self.mesh.set(Arc::downgrade(&mesh));
+        let mut applied = None;
+        loop {
+            let mut asking = self.ask_all(&mesh);
+            while let Some(told) = asking.next().await {
+                told.into_iter().for_each(|told| self.take(told));
+            }
+            let revision = self.book().revision();
+            if applied != Some(revision) {
+                mesh.set_peers(self.peers());
+                let names: Vec<NodeName> = self.known().into_iter().map(|known| known.name).collect();
+                say(&names);
+                self.write_down().await;
+                applied = Some(revision);
+            }
+            let pause = self.env.clock.sleep(every);
+            tokio::select! {
+                () = self.news.notified() => {}
+                () = pause => {}
+            }
+        }
     }
 
     fn answer(&self, from: PeerId, asked: Asked) -> Told {
@@ -179,7 +195,7 @@ impl Membership {
         }
     }
 
-    /// The questions to all peers; whoever waits for them keeps nothing alive.
+    /// The questions to all peers.
     fn ask_all(&self, mesh: &Mesh) -> FuturesUnordered<Boxed<'static, Option<Told>>> {
         let book = self.book();
         let asked = Asked {
@@ -201,13 +217,7 @@ impl Membership {
         peers.into_iter().map(ask).collect()
     }
 
-    /// Uses what is new, and writes it down.
-    async fn apply(&self, mesh: &Weak<Mesh>) {
-        let peers = self.peers();
-        self.standing.meet(peers.iter().map(|(peer, _)| *peer));
-        if let Some(mesh) = mesh.upgrade() {
-            mesh.set_peers(peers);
-        }
+    async fn write_down(&self) {
         let (file, written) = (self.file.clone(), self.book().written());
         let write = move || {
             let text = serde_json::to_string_pretty(&written).map_err(std::io::Error::from);
@@ -222,29 +232,6 @@ impl Membership {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn ask_again_and_again(membership: Weak<Membership>, mesh: Weak<Mesh>, every: Duration) {
-    let mut applied = None;
-    loop {
-        let Some(known) = membership.upgrade() else { return };
-        let Some(mut asking) = mesh.upgrade().map(|mesh| known.ask_all(&mesh)) else {
-            return;
-        };
-        while let Some(told) = asking.next().await {
-            told.into_iter().for_each(|told| known.take(told));
-        }
-        let revision = known.book().revision();
-        if applied != Some(revision) {
-            known.apply(&mesh).await;
-            applied = Some(revision);
-        }
-        let pause = known.env.clock.sleep(every);
-        tokio::select! {
-            () = known.news.notified() => {}
-            () = pause => {}
-        }
     }
 }
 

@@ -1,0 +1,280 @@
+//! What is said about layouts, in the very types that travel.
+
+use serde::{Deserialize, Serialize};
+use trellis_spec::layout::assign;
+
+use crate::admin::status::NodeStatus;
+use crate::config::Redundancy;
+
+/// The newest layout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayoutReport {
+    /// Its number.
+    pub version: u64,
+    /// Its hash, the same on all nodes.
+    pub hash: String,
+    /// Whether it is the only one that is needed.
+    pub state: LayoutState,
+    /// The numbers of the layouts that are needed.
+    pub active: Vec<u64>,
+    /// Replicas of everything.
+    pub replication_factor: u8,
+    /// In how many zones.
+    pub zone_redundancy: Redundancy,
+    /// Into how many parts everything is divided.
+    pub partitions: usize,
+    /// How large each may grow.
+    pub partition_bytes: u64,
+    /// Bytes that fit in the cluster, each counted once.
+    pub usable_bytes: u64,
+    /// Of the shares, so many are at their new owners.
+    pub shares_synced: usize,
+    /// Shares of rows and of blocks that nodes hold in this layout: two for each replica of a partition.
+    pub shares: usize,
+    /// What its nodes do.
+    pub roles: Vec<RoleReport>,
+    /// All nodes that are known, those without a role too.
+    pub nodes: Vec<NodeStatus>,
+    /// What is staged on this node.
+    pub staged: StagedReport,
+}
+
+/// Whether data move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayoutState {
+    /// The newest layout is the only one that is needed.
+    Settled,
+    /// Older ones are needed until enough is copied.
+    Moving,
+}
+
+impl LayoutState {
+    pub(super) fn of(active: usize) -> Self {
+        match active {
+            0 | 1 => LayoutState::Settled,
+            _ => LayoutState::Moving,
+        }
+    }
+}
+
+/// What a node does in a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Role {
+    /// It stores partitions.
+    Storage {
+        /// Bytes that it offers.
+        capacity_bytes: u64,
+    },
+    /// It answers clients and stores nothing.
+    Gateway,
+}
+
+impl Role {
+    pub(super) fn of(role: assign::Role) -> Self {
+        match role {
+            assign::Role::Storage { capacity_bytes } => Role::Storage { capacity_bytes },
+            assign::Role::Gateway => Role::Gateway,
+        }
+    }
+
+    pub(super) fn in_layout(self) -> assign::Role {
+        match self {
+            Role::Storage { capacity_bytes } => assign::Role::Storage { capacity_bytes },
+            Role::Gateway => assign::Role::Gateway,
+        }
+    }
+}
+
+/// A node of a layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleReport {
+    /// What configurations call it.
+    pub id: String,
+    /// Its zone.
+    pub zone: String,
+    /// What it does.
+    pub role: Role,
+    /// Words for people.
+    pub tags: Vec<String>,
+    /// Partitions that it holds.
+    pub partitions: usize,
+    /// Of its shares, so many are there.
+    pub shares_synced: usize,
+    /// Its shares of rows and of blocks.
+    pub shares: usize,
+    /// Whether requests get through to it now.
+    pub is_connected: bool,
+}
+
+/// A change to be staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "change", deny_unknown_fields)]
+pub enum Change {
+    /// A node gets a role, or another one. What is not given stays as it is.
+    Assign {
+        /// The node: its id, or a beginning of it.
+        node: String,
+        /// Its zone.
+        #[serde(default)]
+        zone: Option<String>,
+        /// What it does.
+        #[serde(default)]
+        role: Option<Role>,
+        /// Words for people.
+        #[serde(default)]
+        tags: Option<Vec<String>>,
+    },
+    /// A node leaves.
+    Remove {
+        /// The node: its id, or a beginning of it.
+        node: String,
+    },
+    /// How everything is kept. What is not given stays as it is.
+    Config {
+        /// Replicas of everything.
+        #[serde(default)]
+        replication_factor: Option<u8>,
+        /// In how many zones.
+        #[serde(default)]
+        zone_redundancy: Option<Redundancy>,
+    },
+}
+
+/// What is staged on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedReport {
+    /// The nodes that change.
+    pub nodes: Vec<NewRole>,
+    /// Replicas of everything, if that changes.
+    pub replication_factor: Option<u8>,
+    /// In how many zones, if that changes.
+    pub zone_redundancy: Option<Redundancy>,
+}
+
+/// What a node is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "change")]
+pub enum NewRole {
+    /// This.
+    Assign {
+        /// The node.
+        id: String,
+        /// Its zone.
+        zone: String,
+        /// What it does.
+        role: Role,
+        /// Words for people.
+        tags: Vec<String>,
+    },
+    /// It leaves.
+    Remove {
+        /// The node.
+        id: String,
+    },
+}
+
+/// What applying would come to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    /// The number that the layout will have.
+    pub version: u64,
+    /// Replicas of everything.
+    pub replication_factor: u8,
+    /// In how many zones.
+    pub zone_redundancy: Redundancy,
+    /// Bytes that fit in the cluster now, each counted once.
+    pub usable_bytes_before: u64,
+    /// Bytes that will fit.
+    pub usable_bytes_after: u64,
+    /// Replicas of partitions that are copied to a node that has none.
+    pub moves: u64,
+    /// What that makes if all is full.
+    pub bytes_to_move_at_most: u64,
+    /// Partitions that stay where they are until the running transition is over.
+    pub left: usize,
+    /// What changes for each node.
+    pub nodes: Vec<PreviewNode>,
+    /// What changes for each zone.
+    pub zones: Vec<PreviewZone>,
+    /// Nodes of it that are not connected now.
+    pub not_connected: Vec<String>,
+}
+
+/// What changes for a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewNode {
+    /// The node.
+    pub id: String,
+    /// Its zone.
+    pub zone: String,
+    /// What it does; nothing if it leaves.
+    pub role: Option<Role>,
+    /// How much of its capacity can be filled.
+    pub usable_bytes: u64,
+    /// Partitions that it holds now.
+    pub before: u64,
+    /// Partitions that it will hold.
+    pub after: u64,
+    /// Those that come.
+    pub gains: u64,
+    /// Those that go.
+    pub loses: u64,
+}
+
+/// What changes for a zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewZone {
+    /// Its name.
+    pub zone: String,
+    /// What its nodes offer.
+    pub capacity_bytes: u64,
+    /// Partitions that they hold now.
+    pub before: u64,
+    /// Partitions that they will hold.
+    pub after: u64,
+}
+
+/// An order to apply what is staged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    /// Only if the layout gets this number.
+    #[serde(default)]
+    pub version: Option<u64>,
+}
+
+/// A layout that was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its number.
+    pub version: u64,
+    /// Replicas of partitions that are copied now.
+    pub moves: u64,
+    /// What that makes if all is full.
+    pub bytes_to_move_at_most: u64,
+}
+
+/// A layout that this node knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionReport {
+    /// Its number.
+    pub version: u64,
+    /// Its hash.
+    pub hash: String,
+    /// How many nodes it names.
+    pub nodes: usize,
+    /// Replicas of everything.
+    pub replication_factor: u8,
+    /// In how many zones.
+    pub zone_redundancy: Redundancy,
+    /// Partitions of rows and of blocks for which it is needed.
+    pub partitions_active: usize,
+    /// Partitions of rows and of blocks.
+    pub partitions: usize,
+    /// Of the shares, so many are at their owners.
+    pub shares_synced: usize,
+    /// Shares of rows and of blocks that its nodes hold.
+    pub shares: usize,
+}

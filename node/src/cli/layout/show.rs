@@ -1,0 +1,244 @@
+//! Layouts for people.
+
+use super::words::{change, counted, keeping, role};
+use crate::admin::layout::{
+    LayoutReport, LayoutState, NewRole, Preview, PreviewNode, PreviewZone, RoleReport, StagedReport, VersionReport,
+};
+use crate::admin::{NodeRole, NodeStatus};
+use crate::cli::output::{bytes, table};
+use crate::cli::status::{short, state};
+
+/// The newest layout, with what comes next.
+pub(super) fn layout(layout: &LayoutReport, options: &str) -> String {
+    let moving = match layout.state {
+        LayoutState::Settled => String::new(),
+        LayoutState::Moving => {
+            let active: Vec<String> = layout.active.iter().map(u64::to_string).collect();
+            let (synced, shares) = (layout.shares_synced, layout.shares);
+            format!(
+                ", moving: {synced} of {shares} shares are synced, layouts {} are active",
+                active.join(", ")
+            )
+        }
+    };
+    let roles = table(
+        [
+            "NODE",
+            "ZONE",
+            "CAPACITY",
+            "PARTITIONS",
+            "UP TO",
+            "SYNCED",
+            "STATE",
+            "TAGS",
+        ],
+        layout.roles.iter().map(|role| role_row(role, layout)),
+    );
+    format!(
+        "layout  {version}{moving}
+keeps   {keeping}
+size    {partitions} of up to {partition_bytes}: {usable} fit in all
+
+{roles}{idle}{staged}",
+        version = layout.version,
+        keeping = keeping(layout.replication_factor, layout.zone_redundancy),
+        partitions = counted(layout.partitions as u64, "partition", "partitions"),
+        partition_bytes = bytes(layout.partition_bytes),
+        usable = bytes(layout.usable_bytes),
+        idle = idle(&layout.nodes, options),
+        staged = what_is_staged(&layout.staged, options),
+    )
+}
+
+fn role_row(node: &RoleReport, layout: &LayoutReport) -> [String; 8] {
+    let usable = layout.partition_bytes.saturating_mul(node.partitions as u64);
+    [
+        short(&node.id).to_owned(),
+        node.zone.clone(),
+        role(node.role),
+        node.partitions.to_string(),
+        bytes(usable),
+        match node.shares {
+            0 => "-".to_owned(),
+            shares => format!("{} of {shares}", node.shares_synced),
+        },
+        if node.is_connected { "up" } else { "NOT CONNECTED" }.to_owned(),
+        node.tags.join(" "),
+    ]
+}
+
+fn idle(nodes: &[NodeStatus], options: &str) -> String {
+    let idle: Vec<&NodeStatus> = nodes.iter().filter(|node| node.role == NodeRole::None).collect();
+    let Some(first) = idle.first() else {
+        return String::new();
+    };
+    let row = |node: &&NodeStatus| {
+        let none = || "-".to_owned();
+        [
+            short(&node.id).to_owned(),
+            node.host.clone().unwrap_or_else(none),
+            node.address.clone().unwrap_or_else(none),
+            state(node.state).to_owned(),
+        ]
+    };
+    format!(
+        "\n\nWithout a role:\n\n{}\n\nNext: trellis layout assign {} --zone ZONE --capacity SIZE{options}",
+        table(["NODE", "HOST", "ADDRESS", "STATE"], idle.iter().map(row)),
+        short(&first.id),
+    )
+}
+
+fn what_is_staged(staged: &StagedReport, options: &str) -> String {
+    if *staged == StagedReport::default() {
+        return String::new();
+    }
+    format!("\n\n{}\nNext: trellis layout preview{options}", self::staged(staged))
+}
+
+/// What is staged.
+pub(super) fn staged(staged: &StagedReport) -> String {
+    let node = |node: &NewRole| match node {
+        NewRole::Assign {
+            id,
+            zone,
+            role: new,
+            tags,
+        } => format!(
+            "  node {}: {} in zone {zone}{}\n",
+            short(id),
+            role(*new),
+            in_brackets(tags)
+        ),
+        NewRole::Remove { id } => format!("  node {} leaves\n", short(id)),
+    };
+    let nodes = staged.nodes.iter().map(node);
+    let factor = staged
+        .replication_factor
+        .map(|factor| format!("  replication factor {factor}\n"));
+    let zones = staged
+        .zone_redundancy
+        .map(|zones| format!("  zone redundancy {zones}\n"));
+    let lines: String = nodes.chain(factor).chain(zones).collect();
+    match lines.is_empty() {
+        true => "Staged on this node: nothing that differs from the layout.\n".to_owned(),
+        false => format!("Staged on this node:\n{lines}"),
+    }
+}
+
+fn in_brackets(tags: &[String]) -> String {
+    match tags {
+        [] => String::new(),
+        tags => format!(" ({})", tags.join(" ")),
+    }
+}
+
+/// What would come, and the command that makes it come.
+pub(super) fn preview(preview: &Preview, options: &str) -> String {
+    let nodes = table(
+        ["NODE", "ZONE", "CAPACITY", "CAN FILL", "PARTITIONS", "CHANGE"],
+        preview.nodes.iter().map(node_row),
+    );
+    let zones = table(
+        ["ZONE", "CAPACITY", "PARTITIONS NOW", "THEN"],
+        preview.zones.iter().map(zone_row),
+    );
+    let version = preview.version;
+    format!(
+        "layout  {version}, if it is applied
+keeps   {keeping}
+size    {after} fit in all, now {before}
+moves   {moves}{left}
+
+{nodes}
+
+{zones}
+{warning}
+Next: trellis layout apply --version {version}{options}",
+        keeping = keeping(preview.replication_factor, preview.zone_redundancy),
+        after = bytes(preview.usable_bytes_after),
+        before = bytes(preview.usable_bytes_before),
+        moves = moves(preview),
+        left = left(preview.left),
+        warning = warning(&preview.not_connected),
+    )
+}
+
+fn moves(preview: &Preview) -> String {
+    match preview.moves {
+        0 => "nothing".to_owned(),
+        moves => format!(
+            "{} of partitions, {} if the cluster is full",
+            counted(moves, "replica", "replicas"),
+            bytes(preview.bytes_to_move_at_most)
+        ),
+    }
+}
+
+fn left(partitions: usize) -> String {
+    match partitions {
+        0 => String::new(),
+        left => format!(
+            "\nleft    {} where they are, until the running transition is over; apply again then",
+            counted(left as u64, "partition", "partitions")
+        ),
+    }
+}
+
+fn warning(not_connected: &[String]) -> String {
+    let nodes: Vec<&str> = not_connected.iter().map(|id| short(id)).collect();
+    match nodes.as_slice() {
+        [] => String::new(),
+        nodes => format!(
+            "\nNOT CONNECTED: {}. Data can move there only once they are.\n",
+            nodes.join(", ")
+        ),
+    }
+}
+
+fn node_row(node: &PreviewNode) -> [String; 6] {
+    [
+        short(&node.id).to_owned(),
+        node.zone.clone(),
+        node.role.map_or_else(|| "leaves".to_owned(), role),
+        bytes(node.usable_bytes),
+        format!("{} -> {}", node.before, node.after),
+        change(node.gains, node.loses),
+    ]
+}
+
+fn zone_row(zone: &PreviewZone) -> [String; 4] {
+    [
+        zone.zone.clone(),
+        bytes(zone.capacity_bytes),
+        zone.before.to_string(),
+        zone.after.to_string(),
+    ]
+}
+
+/// All layouts, and how far the newest is.
+pub(super) fn history(versions: &[VersionReport]) -> String {
+    let row = |version: &VersionReport| {
+        [
+            version.version.to_string(),
+            match version.partitions_active {
+                0 => "retired".to_owned(),
+                active if active == version.partitions => "active".to_owned(),
+                active => format!("active for {active} of {} partitions", version.partitions),
+            },
+            format!("{} of {}", version.shares_synced, version.shares),
+            version.nodes.to_string(),
+            keeping(version.replication_factor, version.zone_redundancy),
+            version.hash.get(..8).unwrap_or_default().to_owned(),
+        ]
+    };
+    let rows = table(
+        ["LAYOUT", "STATE", "SHARES SYNCED", "NODES", "KEEPS", "HASH"],
+        versions.iter().map(row),
+    );
+    let active = versions.iter().filter(|version| version.partitions_active > 0).count();
+    let more = match active {
+        0 | 1 => "Nothing moves: all data are where the newest layout wants them to be readable from.",
+        _ => "Data move. A layout is retired when enough of every partition is synced for a newer one.",
+    };
+    format!("{rows}\n\n{more}")
+}

@@ -1,0 +1,225 @@
+//! Clusters that grow, shrink and are kept otherwise, by the commands that people type.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+#[expect(dead_code, reason = "layouts need only some of what the tests of commands share")]
+mod support;
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::{Running, fails, json, ok, text};
+
+/// A development cluster, and what is said to its nodes.
+struct Cluster {
+    home: tempfile::TempDir,
+    dev: Running,
+}
+
+impl Cluster {
+    fn start(nodes: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let dev = Running::dev(home.path(), &["--nodes", nodes]);
+        Cluster { home, dev }
+    }
+
+    fn folder(&self, node: usize) -> String {
+        text(&self.home.path().join(format!("node-{node}"))).to_owned()
+    }
+
+    fn id(&self, node: usize) -> String {
+        ok(&["node", "id", "--data", &self.folder(node)])[..12].to_owned()
+    }
+
+    fn says(&self, node: usize, arguments: &[&str]) -> String {
+        ok(&[&["layout"], arguments, &["--data", &self.folder(node)]].concat())
+    }
+
+    fn json(&self, node: usize, arguments: &[&str]) -> Value {
+        json(&[&["layout"], arguments, &["--json", "--data", &self.folder(node)]].concat())
+    }
+
+    fn refuses(&self, node: usize, arguments: &[&str]) -> String {
+        fails(1, &[&["layout"], arguments, &["--data", &self.folder(node)]].concat())
+    }
+
+    /// Waits until nothing moves any more at a node, in this layout.
+    fn wait_until_settled(&mut self, node: usize, version: u64) {
+        let folder = self.folder(node);
+        self.dev.wait_until("the layout is settled", || {
+            let layout = json(&["layout", "show", "--json", "--data", &folder]);
+            layout["version"] == version && layout["state"] == "settled" && layout["shares_synced"] == layout["shares"]
+        });
+    }
+}
+
+fn partitions(layout: &Value, id: &str) -> Option<u64> {
+    let roles = layout["roles"].as_array().unwrap();
+    let role = roles.iter().find(|role| role["id"].as_str().unwrap().starts_with(id))?;
+    role["partitions"].as_u64()
+}
+
+fn contains_all(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "no {word:?} in: {text}");
+    }
+}
+
+#[test]
+fn a_node_leaves_and_comes_back_in_steps_that_tell_the_next_one() {
+    let mut cluster = Cluster::start("4");
+    let (first, last) = (cluster.id(1), cluster.id(4));
+    let shown = cluster.says(1, &["show"]);
+    contains_all(
+        &shown,
+        &[
+            "layout  1",
+            "3 replicas, in as many zones",
+            "192 ",
+            &first,
+            "zone-4",
+            "1.0 TiB",
+        ],
+    );
+
+    let staged = cluster.says(1, &["remove", &last]);
+    contains_all(
+        &staged,
+        &["leaves", "Nothing has changed yet", "trellis layout preview --data"],
+    );
+    let elsewhere = cluster.refuses(2, &["preview"]);
+    contains_all(&elsewhere, &["nothing is staged on this node"]);
+    let preview = cluster.says(1, &["preview"]);
+    contains_all(
+        &preview,
+        &[
+            "layout  2, if it is applied",
+            "192 -> 0",
+            "leaves",
+            "192 replicas",
+            "now 1.3 TiB",
+        ],
+    );
+    contains_all(&preview, &["Next: trellis layout apply --version 2 --data"]);
+    let stale = cluster.refuses(1, &["apply", "--version", "3"]);
+    contains_all(&stale, &["number 2 by now", "Nothing was changed"]);
+    let applied = cluster.says(1, &["apply", "--version", "2"]);
+    contains_all(&applied, &["layout 2 is decided", "trellis layout history"]);
+    cluster.wait_until_settled(3, 2);
+    let layout = cluster.json(3, &["show"]);
+    assert_eq!(
+        (partitions(&layout, &first), partitions(&layout, &last)),
+        (Some(256), None)
+    );
+    assert_eq!(cluster.json(1, &["show"])["staged"]["nodes"], Value::Array(Vec::new()));
+    let idle = cluster.says(2, &["show"]);
+    contains_all(&idle, &["Without a role:", &format!("trellis layout assign {last}")]);
+
+    cluster.says(
+        3,
+        &[
+            "assign",
+            &last,
+            "--zone",
+            "attic",
+            "--capacity",
+            "1TiB",
+            "--tag",
+            "old",
+            "--tag",
+            "loud",
+        ],
+    );
+    contains_all(
+        &cluster.says(3, &["show"]),
+        &["in zone attic (old loud)", "Next: trellis layout preview"],
+    );
+    cluster.says(3, &["apply"]);
+    cluster.wait_until_settled(4, 3);
+    assert_eq!(partitions(&cluster.json(2, &["show"]), &last), Some(192));
+    let history = cluster.says(2, &["history"]);
+    contains_all(&history, &["retired", "active", "1536 of 1536", "Nothing moves"]);
+    let versions = cluster.json(1, &["history"]);
+    let versions: Vec<u64> = versions
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v["version"].as_u64().unwrap())
+        .collect();
+    assert_eq!(versions, [3, 2, 1]);
+}
+
+#[test]
+fn zones_and_replicas_change_and_what_cannot_be_is_explained() {
+    let mut cluster = Cluster::start("3");
+    let [one, two] = [1, 2].map(|node| cluster.id(node));
+    let unknown = cluster.refuses(1, &["assign", "fffffffffff", "--zone", "z", "--gateway"]);
+    contains_all(&unknown, &["trellis node list", "trellis node connect ID@HOST:PORT"]);
+    contains_all(
+        &cluster.refuses(1, &["assign", "", "--gateway"]),
+        &["write more of it", &one],
+    );
+    contains_all(&cluster.refuses(1, &["apply"]), &["nothing is staged"]);
+    contains_all(&cluster.refuses(1, &["config"]), &["--replication-factor N"]);
+    fails(2, &["layout", "assign", &one, "--capacity", "2T"]);
+    fails(2, &["layout", "config", "--zone-redundancy", "most"]);
+
+    cluster.says(1, &["remove", &two]);
+    let too_few = cluster.refuses(1, &["apply"]);
+    contains_all(
+        &too_few,
+        &[
+            "3 replicas cannot be kept on 2 storage nodes",
+            "add nodes or ask for fewer replicas",
+        ],
+    );
+    cluster.says(1, &["config", "--replication-factor", "2"]);
+    let (data, mut kept) = (
+        cluster.home.path().to_owned(),
+        cluster.json(1, &["show"])["staged"].take(),
+    );
+    assert_eq!(
+        (kept["nodes"].as_array().unwrap().len(), &kept["replication_factor"]),
+        (1, &Value::from(2))
+    );
+    assert_eq!(cluster.dev.stop_by(Signal::TERM).code(), Some(0));
+    cluster = Cluster {
+        home: cluster.home,
+        dev: Running::dev(&data, &[]),
+    };
+    assert_eq!(
+        cluster.json(1, &["show"])["staged"].take(),
+        kept,
+        "what is staged is durable"
+    );
+    let forgotten = cluster.says(1, &["revert"]);
+    contains_all(
+        &forgotten,
+        &["Forgotten, and not applied", "leaves", "replication factor 2"],
+    );
+    kept = cluster.json(1, &["show"])["staged"].take();
+    assert_eq!(kept["nodes"].as_array().unwrap().len(), 0);
+
+    cluster.says(2, &["assign", &one, "--zone", "zone-2"]);
+    let zones = ["config", "--zone-redundancy", "2", "--replication-factor", "2"];
+    cluster.says(2, &zones);
+    let preview = cluster.json(2, &["preview"]);
+    assert_eq!(
+        (&preview["version"], &preview["zone_redundancy"]),
+        (&Value::from(2), &Value::from(2))
+    );
+    cluster.says(2, &["apply"]);
+    cluster.wait_until_settled(1, 2);
+    let layout = cluster.json(3, &["show"]);
+    assert_eq!(
+        (&layout["replication_factor"], &layout["zone_redundancy"]),
+        (&Value::from(2), &Value::from(2))
+    );
+    assert!(has_keys(&data), "what was there is there");
+}
+
+fn has_keys(data: &Path) -> bool {
+    let list = json(&["key", "list", "--json", "--data", text(data)]);
+    !list.as_array().unwrap().is_empty()
+}
