@@ -29,10 +29,10 @@ use super::replica::{Answered, Payload, Replica};
 use super::standing::Standing;
 use super::tries::Tries;
 use super::turns::Turns;
+use super::watched::Watched;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
 use crate::link::{Lane, LinkError, Message, Network, PeerId};
-use crate::trace::{Beginning, Watched};
 
 /// A row, and the gate that writes to it must pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,19 +48,6 @@ pub(crate) struct Place {
     pub(crate) partition: Partition,
     pub(crate) view: View,
     pub(crate) sets: ReplicaSets,
-}
-
-impl Place {
-    /// Where an attempt on `target` begins, for those who record it.
-    fn beginning<'a>(&'a self, target: &'a Target) -> Beginning<'a> {
-        Beginning {
-            key: &target.address.key,
-            gate_key: target.gate.as_ref(),
-            partition: self.partition,
-            view: self.view,
-            sets: &self.sets,
-        }
-    }
 }
 
 /// What an attempt came to, and what its driver noticed on the way.
@@ -183,7 +170,7 @@ impl Coordinator {
         contention: Contention,
         ready: impl Future<Output = ControlFlow<()>>,
     ) -> Ended<A::Outcome> {
-        let attempt = &mut Watched::new(attempt, self.replica.recorder(), &place.beginning(target));
+        let attempt = &mut Watched::new(attempt, self.replica.recorder(), target, place);
         let mut ready = pin!(ready.fuse());
         let mut deadline = self.deadline();
         let mut patience = self.patience(place);

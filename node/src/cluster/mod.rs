@@ -19,6 +19,7 @@ mod standing;
 mod tests;
 mod tries;
 mod turns;
+mod watched;
 mod wire;
 
 pub use blocks::BlockError;
