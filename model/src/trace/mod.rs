@@ -168,6 +168,11 @@ impl Replay {
                 known.rows.forget();
             }
             Record::Closed => known.is_closed = true,
+            Record::Copied {
+                partition,
+                entered,
+                key,
+            } => known.rows.forget_row((partition, entered, key)),
             Record::Opened(_) | Record::Row(_) => {
                 return Err(Wrong::form("only the first record can say whose trace it is"));
             }

@@ -20,7 +20,7 @@ use super::attempt::RowsOf;
 use super::words::{self, Words};
 
 /// A row, as long as the node stays where it is.
-type Place = (Partition, LayoutVersion, RowKey);
+pub(super) type Place = (Partition, LayoutVersion, RowKey);
 
 /// The rows of one node.
 #[derive(Default)]
@@ -50,6 +50,11 @@ impl Rows {
     /// Something is missing here.
     pub(super) fn forget(&mut self) {
         self.known.clear();
+    }
+
+    /// A row is another one now.
+    pub(super) fn forget_row(&mut self, place: Place) {
+        self.known.remove(&place);
     }
 
     /// The node stopped in order and was started again.

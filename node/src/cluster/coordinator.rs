@@ -30,9 +30,9 @@ use super::limits::Limits;
 use super::replica::{Answered, Payload, Replica};
 use super::tries::Tries;
 use super::turns::Turns;
+use super::watched::Watched;
 use crate::env::{Boxed, Env};
 use crate::link::{Lane, Network, PeerId};
-use crate::trace::{Beginning, Watched};
 
 /// A row, and the gate that writes to it must pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,19 +59,6 @@ pub(crate) enum Spread {
     Majorities,
     /// Everybody's.
     Everybody,
-}
-
-impl Place {
-    /// Where an attempt on `target` begins, for those who record it.
-    fn beginning<'a>(&'a self, target: &'a Target) -> Beginning<'a> {
-        Beginning {
-            key: &target.address.key,
-            gate_key: target.gate.as_ref(),
-            partition: self.partition,
-            view: self.view,
-            sets: &self.sets,
-        }
-    }
 }
 
 /// What an attempt came to, and what its driver noticed on the way.
@@ -227,7 +214,7 @@ impl Coordinator {
         contention: Contention,
         ready: impl Future<Output = ControlFlow<()>>,
     ) -> Ended<A::Outcome> {
-        let attempt = &mut Watched::new(attempt, self.replica.recorder(), &place.beginning(target));
+        let attempt = &mut Watched::new(attempt, self.replica.recorder(), target, &place);
         let mut ready = pin!(ready.fuse());
         let mut deadline = self.deadline();
         let mut patience = self.patience(&place);

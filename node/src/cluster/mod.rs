@@ -29,6 +29,7 @@ mod tests;
 mod tidings;
 mod tries;
 mod turns;
+mod watched;
 mod wire;
 
 pub use blocks::BlockError;

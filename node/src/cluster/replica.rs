@@ -16,7 +16,7 @@ use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, sca
 use trellis_spec::register::{Accepted, Cell, Copied, Fetch, Request};
 use trellis_spec::row::{BlockName, BlockReference, Row, RowKey, VersionId};
 use trellis_spec::stamp::Stamp;
-use trellis_spec::trace::Circumstances;
+use trellis_spec::trace::{Circumstances, Record};
 
 use super::cells::{Cells, CellsError, Shelf};
 use super::keeper::{Keeper, KeeperError};
@@ -390,6 +390,13 @@ impl Replica {
             Copied::Taken(_) if !held.content.is_whole() => Ok(RowCopied::NeedsBody),
             Copied::Taken(changed) => {
                 self.cells.replace(shelf, key, &cell, changed, Room::Upkeep)?;
+                if let Some(recorder) = self.recorder().filter(|recorder| recorder.wants(key)) {
+                    recorder.record(&Record::Copied {
+                        partition,
+                        entered: shelf.entered,
+                        key: key.to_vec(),
+                    });
+                }
                 self.greatest_us.fetch_max(held.ballot.time, Ordering::Relaxed);
                 Ok(RowCopied::Taken)
             }

@@ -5,8 +5,6 @@
 
 mod files;
 mod recorder;
-mod watched;
 
 pub use files::{TRACE_MAX_BYTES, TRACE_PERCENT, TraceFiles, TraceSettings};
 pub use recorder::Recorder;
-pub(crate) use watched::{Beginning, Watched};

@@ -143,7 +143,7 @@ impl Recorder {
     }
 
     /// Takes a record, or counts it if there is no room.
-    pub(super) fn record(&self, record: &Record) {
+    pub(crate) fn record(&self, record: &Record) {
         self.append(|frames| frame(frames, record));
     }
 

@@ -40,6 +40,15 @@ pub enum Record<S = RowStep> {
     Attempt(AttemptRun),
     /// The node stopped in order: nothing is missing at the end.
     Closed,
+    /// A sync took a row in that other nodes hold: what it was before says nothing about what it is now.
+    Copied {
+        /// The partition of the row.
+        partition: Partition,
+        /// The layout at which the node entered it.
+        entered: LayoutVersion,
+        /// The row.
+        key: RowKey,
+    },
 }
 
 /// Whose trace it is.

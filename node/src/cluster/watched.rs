@@ -1,30 +1,16 @@
 //! An attempt that is written down while it runs.
 
-use trellis_spec::layout::{Partition, View};
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{Reply, Request, Step};
-use trellis_spec::row::{Row, RowKey};
+use trellis_spec::row::Row;
 use trellis_spec::stamp::Stamp;
 use trellis_spec::trace::{self, AttemptRun, Event, Input, Mention, Outcome, Record, Traced, Values};
 
-use super::recorder::Recorder;
+use super::coordinator::{Place, Target};
+use crate::trace::Recorder;
 
 /// Events of an attempt as a rule: three sent, three told, start and end.
 const EVENTS: usize = 8;
-
-/// Where an attempt begins.
-pub(crate) struct Beginning<'a> {
-    /// The row.
-    pub(crate) key: &'a RowKey,
-    /// The gate that its requests name.
-    pub(crate) gate_key: Option<&'a RowKey>,
-    /// The partition of the row.
-    pub(crate) partition: Partition,
-    /// The view.
-    pub(crate) view: View,
-    /// The replicas under that view.
-    pub(crate) sets: &'a ReplicaSets,
-}
 
 /// An attempt, with its methods. If nobody records, they are all that there is.
 pub(crate) struct Watched<'a, A: Traced> {
@@ -38,9 +24,9 @@ struct Log<'a> {
 }
 
 impl<'a, A: Traced> Watched<'a, A> {
-    pub(crate) fn new(attempt: &'a mut A, recorder: Option<&'a Recorder>, at: &Beginning<'_>) -> Self {
-        let recorder = recorder.filter(|recorder| recorder.wants(at.key));
-        let log = recorder.map(|recorder| Log::begin(recorder, at, attempt));
+    pub(crate) fn new(attempt: &'a mut A, recorder: Option<&'a Recorder>, target: &Target, place: &Place) -> Self {
+        let recorder = recorder.filter(|recorder| recorder.wants(&target.address.key));
+        let log = recorder.map(|recorder| Log::begin(recorder, target, place, attempt));
         Watched { attempt, log }
     }
 
@@ -111,14 +97,14 @@ impl<A: Traced> Drop for Watched<'_, A> {
 }
 
 impl<'a> Log<'a> {
-    fn begin(recorder: &'a Recorder, at: &Beginning<'_>, attempt: &impl Traced) -> Self {
+    fn begin(recorder: &'a Recorder, target: &Target, place: &Place, attempt: &impl Traced) -> Self {
         let mut values = Values::default();
         let run = Box::new(AttemptRun {
-            key: at.key.clone(),
-            gate_key: at.gate_key.cloned(),
-            partition: at.partition,
-            view: at.view,
-            sets: at.sets.clone(),
+            key: target.address.key.clone(),
+            gate_key: target.gate.clone(),
+            partition: place.partition,
+            view: place.view,
+            sets: place.sets.clone(),
             made: attempt.made(&mut values),
             events: Vec::with_capacity(EVENTS),
             values,
