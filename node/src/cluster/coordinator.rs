@@ -3,7 +3,6 @@
 //! What an attempt asks for is sent to all replicas at once; what they answer is told to the attempt; it says when it
 //! is done. The driver adds what attempts cannot know: deadlines, pauses, fresh stamps, which replica is near.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +17,7 @@ use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
 use trellis_spec::layout::{Partition, View};
 use trellis_spec::peer::{Answer, Call, Envelope};
-use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict, Vote};
+use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{Ask, Audience, Fetch, Reply, Request, Step};
 use trellis_spec::row::{Address, Placement, Row, RowKey};
 use trellis_spec::stamp::{Incarnation, Issuer, Stamp};
@@ -29,6 +28,7 @@ use super::layouts::Layouts;
 use super::limits::Limits;
 use super::replica::{Answered, Payload, Replica};
 use super::tries::Tries;
+use super::trouble::Trouble;
 use super::turns::Turns;
 use super::watched::Watched;
 use crate::env::{Boxed, Env};
@@ -442,72 +442,5 @@ async fn next(
     match early.pop_if(|_| is_ready) {
         Some(heard) => Some(heard),
         None => calls.next().await,
-    }
-}
-
-/// What the replicas answered besides replies.
-#[derive(Default)]
-struct Trouble {
-    round: u32,
-    /// Rounds in which a replica may have taken a value.
-    proposals: u32,
-    refusing: BTreeSet<NodeId>,
-    /// Those of them that have no room.
-    full: BTreeSet<NodeId>,
-    gate: Gate,
-}
-
-impl Trouble {
-    fn next_round(&mut self, ask: &Ask<Row>) {
-        self.round = ask.round;
-        self.proposals += match ask.request {
-            Request::Read(_) | Request::Prepare { .. } => 0,
-            Request::Write(_) | Request::WriteBack(_) | Request::Accept(_) => 1,
-        };
-        self.refusing.clear();
-        self.full.clear();
-    }
-
-    fn note(&mut self, round: u32, node: NodeId, answer: Answer) -> Option<Reply<Row>> {
-        match answer {
-            Answer::Row { reply, gate } => {
-                self.gate = self.gate.max(gate);
-                return Some(reply);
-            }
-            Answer::Full if round == self.round => _ = self.full.insert(node),
-            Answer::Full => {}
-            Answer::Refused(refusal) => tracing::warn!(?node, ?refusal, "a replica refused"),
-            Answer::Failed | Answer::Scanned(_) | Answer::Stored => {}
-            Answer::NeedData | Answer::Block | Answer::NoBlock => {}
-            Answer::Pulled(_) | Answer::Digest(_) | Answer::References { .. } => {}
-        }
-        if round == self.round {
-            self.refusing.insert(node);
-        }
-        None
-    }
-
-    /// Is it certain that nobody took anything, for want of room?
-    fn is_full(&self, sets: &ReplicaSets) -> bool {
-        self.proposals <= 1 && sets.members().iter().all(|node| self.full.contains(node))
-    }
-
-    /// Is nothing more worth waiting for? When all refusals so far are for want of room, the others' answers are: they
-    /// make the difference between "no space" and "unknown".
-    fn is_over(&self, sets: &ReplicaSets) -> bool {
-        let may_be_full = self.proposals <= 1 && self.full == self.refusing;
-        self.is_hopeless(sets) && (!may_be_full || self.is_full(sets))
-    }
-
-    /// Can the round never complete?
-    fn is_hopeless(&self, sets: &ReplicaSets) -> bool {
-        let vote = |node| {
-            if self.refusing.contains(&node) {
-                Vote::No
-            } else {
-                Vote::Open
-            }
-        };
-        sets.verdict(vote) == Verdict::Impossible
     }
 }

@@ -13,8 +13,9 @@ use trellis_spec::register::Cell;
 use trellis_spec::row::{BlockName, Row, VersionId};
 
 use super::cells::Shelf;
+use super::door::{Door, Refused};
 use super::keeper::KeeperError;
-use super::replica::{Door, Refused, Replica};
+use super::replica::Replica;
 use crate::storage::Position;
 
 /// Rows or references read at a time; others have their turn in between.

@@ -10,16 +10,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use trellis_spec::flaw::Sound;
 use trellis_spec::gate::{Gate, GateState};
-use trellis_spec::layout::{Admitted, Partition, Pulled, Refusal, View};
+use trellis_spec::layout::Partition;
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, scanned_rows, serve_row};
-use trellis_spec::register::{Accepted, Cell, Copied, Fetch, Request};
-use trellis_spec::row::{BlockName, BlockReference, Row, RowKey, VersionId};
+use trellis_spec::register::{Cell, Fetch, Request};
+use trellis_spec::row::{BlockName, BlockReference, Row, RowKey};
 use trellis_spec::stamp::Stamp;
-use trellis_spec::trace::{Circumstances, Record};
+use trellis_spec::trace::Circumstances;
 
 use super::cells::{Cells, CellsError, Shelf};
-use super::keeper::{Keeper, KeeperError};
+use super::door::{Door, Refused};
+use super::keeper::Keeper;
 use super::layouts::{Layouts, LayoutsError};
 use super::limits::Limits;
 use super::repair::Repairs;
@@ -27,7 +28,7 @@ use super::standing::Standing;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
 use crate::link::{Message, PeerId, Service};
-use crate::storage::{Block, Blocks, BlocksError, Position, Room, Rows, RowsError};
+use crate::storage::{Block, Blocks, BlocksError, Position, Room, Rows};
 use crate::trace::Recorder;
 
 /// An answer and the block that travels behind it.
@@ -66,11 +67,11 @@ impl Payload {
 /// One node's rows and blocks, as its peers see them.
 pub struct Replica {
     env: Env,
-    layouts: Arc<Layouts>,
-    cells: Cells,
-    keeper: Keeper,
+    pub(super) layouts: Arc<Layouts>,
+    pub(super) cells: Cells,
+    pub(super) keeper: Keeper,
     repairs: Repairs,
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Rows of one partition are read and changed one request at a time, so that an object's row and the gate it must
     /// pass are seen together.
     partitions: Vec<Mutex<()>>,
@@ -190,6 +191,11 @@ impl Replica {
         self.env.clock.sleep(pause).await;
     }
 
+    /// A row with this stamp was taken in.
+    pub(super) fn note_stamp(&self, stamp: Stamp) {
+        self.greatest_us.fetch_max(stamp.time, Ordering::Relaxed);
+    }
+
     /// The time of the greatest stamp that was accepted here.
     pub(crate) fn greatest_us(&self) -> u64 {
         self.greatest_us.load(Ordering::Relaxed)
@@ -239,24 +245,6 @@ impl Replica {
             Err(refused) => self.refuse(refused).await,
         };
         (answer, Bytes::new())
-    }
-
-    /// The door. What the request brings is adopted: visible now, and durable before anything is answered.
-    pub(super) fn enter(&self, at: Door) -> Result<Admitted, Refused> {
-        let known = self.layouts.now();
-        let peer = &known.peer;
-        let admitted = peer.knowledge.admit::<Sound>(peer.me, at.partition, at.view);
-        let admitted = admitted.map_err(Refused::AtTheDoor)?;
-        if admitted.raises_view() {
-            self.layouts.adopt(&admitted)?;
-        }
-        Ok(admitted)
-    }
-
-    /// Returns when what was found at `position`, and the view under which it was, are on disk.
-    pub(super) async fn durable(&self, position: Position) -> Result<(), Refused> {
-        let position = position.max(self.layouts.now().written_at);
-        Ok(self.cells.durable(position).await?)
     }
 
     async fn row(&self, at: Door, key: &[u8], gate: Option<&[u8]>, request: &Request<Row>) -> Result<Answer, Refused> {
@@ -314,8 +302,7 @@ impl Replica {
             let replaced = self.cells.replace(shelf, key, &before, changed, room)?;
             step.iter_mut().for_each(|step| step.stored(replaced));
             position = position.max(replaced);
-            self.greatest_us
-                .fetch_max(newest_stamp(request).unwrap_or_default().time, Ordering::Relaxed);
+            self.note_stamp(newest_stamp(request).unwrap_or_default());
         }
         Ok((
             Answer::Row {
@@ -351,76 +338,6 @@ impl Replica {
             floor: Stamp::ZERO,
             gate: gate.value,
         }))
-    }
-
-    /// Hands rows to a new owner. Its view was adopted first, and what was served before is visible.
-    async fn pull(&self, at: Door, from: Option<&[u8]>, limit: u32) -> Result<Answer, Refused> {
-        let shelf = {
-            let _partition = self.lock(at.partition);
-            Shelf::of(&self.enter(at)?)
-        };
-        let (limit, max_bytes) = (self.pull_limit(limit), self.limits.scan_max_bytes);
-        let range = self
-            .cells
-            .scan(shelf, from.unwrap_or_default(), None, limit, max_bytes)?;
-        self.enter(at)?;
-        self.durable(range.written_at).await?;
-        Ok(Answer::Pulled(Pulled {
-            rows: range.value.cells,
-            bound: range.value.bound,
-        }))
-    }
-
-    /// Takes a settled row in, for a sync of this node under this view.
-    pub(super) async fn copy(
-        &self,
-        partition: Partition,
-        view: View,
-        key: &[u8],
-        held: &Accepted<Row>,
-    ) -> Result<RowCopied, Refused> {
-        self.cells.ready().await?;
-        let at = Door { partition, view };
-        let _partition = self.lock(partition);
-        let shelf = Shelf::of(&self.enter(at)?);
-        let cell = self.cells.load(shelf, key, Fetch::Head)?.value;
-        match cell.copy::<Sound>(held) {
-            Copied::Held => Ok(RowCopied::Held),
-            Copied::Promised(above) => Ok(RowCopied::Promised(above)),
-            Copied::Taken(_) if !held.content.is_whole() => Ok(RowCopied::NeedsBody),
-            Copied::Taken(changed) => {
-                self.cells.replace(shelf, key, &cell, changed, Room::Upkeep)?;
-                if let Some(recorder) = self.recorder().filter(|recorder| recorder.wants(key)) {
-                    recorder.record(&Record::Copied {
-                        partition,
-                        entered: shelf.entered,
-                        key: key.to_vec(),
-                    });
-                }
-                self.greatest_us.fetch_max(held.ballot.time, Ordering::Relaxed);
-                Ok(RowCopied::Taken)
-            }
-        }
-    }
-
-    /// Hands references to a new owner. What is kept after this, under an older view, is not acknowledged.
-    async fn pull_references(
-        &self,
-        at: Door,
-        after: Option<(BlockName, VersionId)>,
-        limit: u32,
-    ) -> Result<Answer, Refused> {
-        self.enter(at)?;
-        self.durable(Position::default()).await?;
-        let limit = self.pull_limit(limit);
-        let pulled = self.keeper.pull(at.partition, after, limit).await;
-        self.enter(at)?;
-        let (found, next) = pulled?;
-        Ok(Answer::References { found, next })
-    }
-
-    fn pull_limit(&self, asked: u32) -> usize {
-        self.limits.scan_max_rows.min(asked as usize).max(1)
     }
 
     fn gate(&self, shelf: Shelf, key: Option<&[u8]>) -> Result<crate::storage::Versioned<GateState>, CellsError> {
@@ -467,23 +384,6 @@ impl Replica {
         }
     }
 
-    async fn refuse(&self, refused: Refused) -> Answer {
-        match refused {
-            // A refusal tells of a view, which must not be taken back either.
-            Refused::AtTheDoor(refusal) => match self.layouts.durable().await {
-                Ok(()) => Answer::Refused(refusal),
-                Err(_) => Answer::Failed,
-            },
-            Refused::Cells(CellsError::Rows(RowsError::Full { .. })) => Answer::Full,
-            Refused::Layouts(LayoutsError::Rows(RowsError::Full { .. })) => Answer::Full,
-            Refused::Keeper(KeeperError::References(CellsError::Rows(RowsError::Full { .. }))) => Answer::Full,
-            refused @ (Refused::Cells(_) | Refused::Layouts(_) | Refused::Keeper(_)) => {
-                tracing::error!(error = %refused, "this node cannot serve a request");
-                Answer::Failed
-            }
-        }
-    }
-
     /// The clock that new stamps are compared with: this node's, or the greatest stamp accepted here.
     fn now_us(&self) -> u64 {
         self.env.clock.wall_us().max(self.greatest_us())
@@ -493,53 +393,11 @@ impl Replica {
         self.limits.clock_skew_max_ms.saturating_mul(1000)
     }
 
-    fn lock(&self, partition: Partition) -> MutexGuard<'_, ()> {
+    pub(super) fn lock(&self, partition: Partition) -> MutexGuard<'_, ()> {
         let lock = &self.partitions[usize::from(partition.0) % self.partitions.len()];
         // The lock guards no data of its own: what a panicking request left is whole, for batches are atomic.
         lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What became of a row that was to be taken in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RowCopied {
-    /// This node holds it, or something newer.
-    Held,
-    /// It does now.
-    Taken,
-    /// It would, if it came with its body.
-    NeedsBody,
-    /// A promise above this stamp keeps it out.
-    Promised(Stamp),
-}
-
-/// What a request has to show at the door.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Door {
-    pub(super) partition: Partition,
-    pub(super) view: View,
-}
-
-impl Door {
-    fn of(envelope: &Envelope) -> Self {
-        Door {
-            partition: envelope.partition,
-            view: envelope.view,
-        }
-    }
-}
-
-/// Why a request was not served.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
-    #[error("the views differ: {0:?}")]
-    AtTheDoor(Refusal),
-    #[error(transparent)]
-    Cells(#[from] CellsError),
-    #[error(transparent)]
-    Layouts(#[from] LayoutsError),
-    #[error(transparent)]
-    Keeper(#[from] KeeperError),
 }
 
 /// Which part of the stored row the rule looks at or hands out.

@@ -21,9 +21,9 @@ use trellis_spec::row::BucketId;
 
 use super::cells::CellsError;
 use super::coordinator::{Coordinator, Place, Spread};
+use super::door::Refused;
 use super::keeper::KeeperError;
 use super::layouts::{Known, LayoutsError};
-use super::replica::Refused;
 use crate::env::Boxed;
 use pace::Pace;
 

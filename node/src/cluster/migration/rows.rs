@@ -15,7 +15,8 @@ use trellis_spec::stamp::Stamp;
 
 use super::{Interrupted, Syncing};
 use crate::cluster::coordinator::Contention;
-use crate::cluster::replica::{Payload, RowCopied};
+use crate::cluster::handing::RowCopied;
+use crate::cluster::replica::Payload;
 use crate::cluster::tries::Tries;
 use crate::env::Boxed;
 use crate::link::Lane;

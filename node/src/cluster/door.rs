@@ -1,0 +1,77 @@
+//! The door to a replica's rows and blocks: views are compared there, and whoever is behind learns.
+
+use trellis_spec::flaw::Sound;
+use trellis_spec::layout::{Admitted, Partition, Refusal, View};
+use trellis_spec::peer::{Answer, Envelope};
+
+use super::cells::CellsError;
+use super::keeper::KeeperError;
+use super::layouts::LayoutsError;
+use super::replica::Replica;
+use crate::storage::{Position, RowsError};
+
+/// What a request has to show at the door.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Door {
+    pub(super) partition: Partition,
+    pub(super) view: View,
+}
+
+impl Door {
+    pub(super) fn of(envelope: &Envelope) -> Self {
+        Door {
+            partition: envelope.partition,
+            view: envelope.view,
+        }
+    }
+}
+
+/// Why a request was not served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("the views differ: {0:?}")]
+    AtTheDoor(Refusal),
+    #[error(transparent)]
+    Cells(#[from] CellsError),
+    #[error(transparent)]
+    Layouts(#[from] LayoutsError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+}
+
+impl Replica {
+    /// The door. What the request brings is adopted: visible now, and durable before anything is answered.
+    pub(super) fn enter(&self, at: Door) -> Result<Admitted, Refused> {
+        let known = self.layouts.now();
+        let peer = &known.peer;
+        let admitted = peer.knowledge.admit::<Sound>(peer.me, at.partition, at.view);
+        let admitted = admitted.map_err(Refused::AtTheDoor)?;
+        if admitted.raises_view() {
+            self.layouts.adopt(&admitted)?;
+        }
+        Ok(admitted)
+    }
+
+    /// Returns when what was found at `position`, and the view under which it was, are on disk.
+    pub(super) async fn durable(&self, position: Position) -> Result<(), Refused> {
+        let position = position.max(self.layouts.now().written_at);
+        Ok(self.cells.durable(position).await?)
+    }
+
+    pub(super) async fn refuse(&self, refused: Refused) -> Answer {
+        match refused {
+            // A refusal tells of a view, which must not be taken back either.
+            Refused::AtTheDoor(refusal) => match self.layouts.durable().await {
+                Ok(()) => Answer::Refused(refusal),
+                Err(_) => Answer::Failed,
+            },
+            Refused::Cells(CellsError::Rows(RowsError::Full { .. })) => Answer::Full,
+            Refused::Layouts(LayoutsError::Rows(RowsError::Full { .. })) => Answer::Full,
+            Refused::Keeper(KeeperError::References(CellsError::Rows(RowsError::Full { .. }))) => Answer::Full,
+            refused @ (Refused::Cells(_) | Refused::Layouts(_) | Refused::Keeper(_)) => {
+                tracing::error!(error = %refused, "this node cannot serve a request");
+                Answer::Failed
+            }
+        }
+    }
+}
