@@ -126,6 +126,14 @@ async fn route(observer: &Observer, request: Request<Incoming>) -> Result<Bytes,
         (Method::GET, ["v1", "layout", "preview"]) => Ok(to_json(&layout::preview(observer)?)),
         (Method::POST, ["v1", "layout", "apply"]) => Ok(to_json(&layout::apply(observer, read(request).await?).await?)),
         (Method::GET, ["v1", "layout", "history"]) => Ok(to_json(&layout::history(observer))),
+        (Method::POST, ["v1", "repair", "compare"]) => {
+            observer.coordinator().repairs().repair_now();
+            Ok(to_json(&()))
+        }
+        (Method::POST, ["v1", "repair", "scrub"]) => {
+            observer.coordinator().repairs().scrub_now();
+            Ok(to_json(&()))
+        }
         (Method::GET, ["v1", "keys"]) => Ok(to_json(&observer.store().list_keys().await?)),
         (Method::POST, ["v1", "keys"]) => create_key(observer, read(request).await?).await,
         (Method::DELETE, ["v1", "keys", id]) => {

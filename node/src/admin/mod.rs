@@ -9,6 +9,7 @@
 
 mod api;
 mod client;
+pub mod copies;
 mod health;
 pub mod layout;
 mod nodes;

@@ -12,6 +12,7 @@ use trellis_s3api::front::Health;
 use trellis_s3api::object::hex;
 use trellis_spec::layout::Knowledge;
 
+use super::copies;
 use super::health::Quorums;
 use super::nodes::nodes;
 use super::status::{HealthState, HealthStatus, LayoutStatus, NodeStatus, Status, StorageStatus};
@@ -179,6 +180,7 @@ impl Observer {
             health: health_status(self.health()),
             layout: layout_status(&self.layouts().peer.knowledge),
             nodes: self.nodes(),
+            copies: copies::status(self, seen.env.clock.wall_us() / 1000).await,
             storage: self.storage().await,
         }
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_spec::layout::assign::Role;
 
+use super::copies::CopiesStatus;
 use crate::folder::NodeName;
 use crate::storage::Taking;
 
@@ -23,6 +24,8 @@ pub struct Status {
     pub layout: LayoutStatus,
     /// All nodes of that layout, this one included, and those that are known without a role.
     pub nodes: Vec<NodeStatus>,
+    /// Whether everything that was acknowledged is at full redundancy.
+    pub copies: CopiesStatus,
     /// This node's disk.
     pub storage: StorageStatus,
 }

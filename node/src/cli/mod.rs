@@ -11,6 +11,7 @@ mod key;
 mod layout;
 mod node;
 mod output;
+mod repair;
 mod running;
 mod server;
 mod status;
@@ -50,6 +51,8 @@ enum Command {
     Key(key::Key),
     #[command(subcommand)]
     Bucket(bucket::Bucket),
+    #[command(subcommand)]
+    Repair(repair::Repair),
     Status(status::Status),
 }
 
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
         Command::Layout(layout) => layout.run(),
         Command::Key(key) => key.run(),
         Command::Bucket(bucket) => bucket.run(),
+        Command::Repair(repair) => repair.run(),
         Command::Status(status) => status.run(),
     };
     match done {

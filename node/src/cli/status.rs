@@ -5,7 +5,9 @@ use clap::Args;
 use super::CliResult;
 use super::asking::Asking;
 use super::output::{bytes, span, table};
+use crate::admin::copies::{CopiesState, CopiesStatus, LackStatus};
 use crate::admin::{self, HealthState, LinkState, NodeRole, NodeStatus};
+use crate::cluster::Why;
 use crate::storage::Taking;
 
 /// Enough of an id to tell nodes apart.
@@ -55,6 +57,7 @@ fn for_people(status: &admin::Status) -> String {
 folder   {folder}
 health   {state}: {reason}
 layout   {number}: {partitions} partitions, {replicas} replicas each{moving}
+copies   {copies}
 storage  log {log}, index {index}, blocks {blocks}; {free} free, {taking} (limit {min_free}); start {start}
 
 {nodes}{problems}",
@@ -71,6 +74,7 @@ storage  log {log}, index {index}, blocks {blocks}; {free} free, {taking} (limit
         } else {
             String::new()
         },
+        copies = copies(&status.copies),
         number = layout.version,
         partitions = layout.partitions,
         replicas = layout.replication_factor,
@@ -82,6 +86,44 @@ storage  log {log}, index {index}, blocks {blocks}; {free} free, {taking} (limit
         min_free = bytes(storage.min_free_bytes),
         start = storage.start_counter,
     )
+}
+
+/// Is everything where it should be, and if not, what is missing, why, and until when?
+fn copies(copies: &CopiesStatus) -> String {
+    let repaired: u64 = copies
+        .nodes
+        .iter()
+        .map(|node| node.evidence.repaired.blocks + node.evidence.repaired.rows)
+        .sum();
+    let damaged: u64 = copies.nodes.iter().map(|node| node.evidence.damaged_blocks).sum();
+    let mended = match (repaired, damaged) {
+        (0, 0) => String::new(),
+        (repaired, damaged) => {
+            format!(
+                "\n         since the nodes started: {repaired} rows and blocks copied again, {damaged} blocks found damaged"
+            )
+        }
+    };
+    if let (CopiesState::Full, Some(ago)) = (copies.state, copies.full_until_seconds_ago) {
+        let ago = span(ago);
+        return format!("full: what was acknowledged up to {ago} ago was seen at every replica{mended}");
+    }
+    let lacks: String = copies.lacks.iter().map(lack).collect();
+    format!(
+        "NOT FULL: {} of {} partitions lack up to {} replicas{lacks}{mended}",
+        copies.partitions_below, copies.partitions, copies.worst_missing
+    )
+}
+
+fn lack(lack: &LackStatus) -> String {
+    let (node, partitions) = (short(&lack.id), lack.partitions);
+    let why = match lack.why {
+        Why::Away => format!("does not answer; until it comes back, or is replaced: trellis layout remove {node}"),
+        Why::Behind => "has not heard of the newest layout yet".to_owned(),
+        Why::Syncing => "is copying what the newest layout gave it: trellis layout history".to_owned(),
+        Why::Comparing => "has not compared its copies since it started, or copies what it found missing".to_owned(),
+    };
+    format!("\n         {partitions} at {node}, which {why}")
 }
 
 fn taking(taking: Taking) -> &'static str {

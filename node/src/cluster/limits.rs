@@ -101,7 +101,7 @@ impl Default for Limits {
             sync_parallelism: 8,
             sync_pause_ms: 500,
             sync_busy_bytes_per_s: 32 << 20,
-            repair_pause_ms: 60_000,
+            repair_pause_ms: 600_000,
             scrub_pause_s: 7 * 24 * 3600,
             scrub_bytes_per_s: 4 << 20,
             clock_skew_max_ms: 10_000,

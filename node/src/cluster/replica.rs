@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use trellis_spec::block::Held;
 use trellis_spec::flaw::Sound;
 use trellis_spec::gate::{Gate, GateState};
 use trellis_spec::layout::Partition;
@@ -233,7 +234,7 @@ impl Replica {
             }
             Call::ReferBlock(reference) => self.keep_block(at, reference, None).await,
             Call::FetchBlock(name) => match self.enter(at) {
-                Ok(_) => return self.fetch_block(name).await,
+                Ok(admitted) => return self.fetch_block(admitted.partition(), name).await,
                 Err(refused) => Err(refused),
             },
             Call::Pull { from, limit } => self.pull(at, from.as_deref(), limit).await,
@@ -373,15 +374,22 @@ impl Replica {
         Ok(kept)
     }
 
-    async fn fetch_block(&self, name: BlockName) -> Answered {
+    async fn fetch_block(&self, partition: Partition, name: BlockName) -> Answered {
         match self.keeper.fetch(name).await {
-            Ok(Some(data)) => (Answer::Block, data),
-            Ok(None) => (Answer::NoBlock, Bytes::new()),
+            Ok(Some(data)) => return (Answer::Block, data),
+            Ok(None) => {
+                // Where it is referred to, somebody took it away.
+                let held = self.keeper.references().held(partition, name);
+                if held.is_ok_and(|held| held.value == Held::Referenced) {
+                    self.repairs.repair_now();
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "a block cannot be read; it is served from other replicas");
-                (Answer::NoBlock, Bytes::new())
+                self.repairs.repair_now();
             }
         }
+        (Answer::NoBlock, Bytes::new())
     }
 
     /// The clock that new stamps are compared with: this node's, or the greatest stamp accepted here.

@@ -85,6 +85,7 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
     };
     let limits = Limits {
         inline_max_bytes: INLINE_MAX_BYTES,
+        repair_pause_ms: 60_000,
         ..Limits::default()
     };
     let others = members.iter().filter(|other| other.key != member.key);
