@@ -154,13 +154,13 @@ impl Replica {
         if let Some(answer) = self.answer_tidings(&message).await {
             return answer;
         }
-        if let Some(standing) = &self.standing {
-            if !standing.is_welcome_at(from).await {
-                return Message {
-                    head: encode(&Answer::Failed),
-                    body: Bytes::new(),
-                };
-            }
+        if let Some(standing) = &self.standing
+            && !standing.is_welcome_at(from).await
+        {
+            return Message {
+                head: encode(&Answer::Failed),
+                body: Bytes::new(),
+            };
         }
         let (answer, body) = match decode::<Envelope>(&message.head) {
             Ok(envelope) => self.answer(envelope, Payload::Received(message.body)).await,

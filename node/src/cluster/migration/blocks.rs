@@ -118,10 +118,8 @@ impl Syncing<'_> {
             return Ok(None);
         }
         if is_here || holders.is_empty() {
-            return match keeper.keep(partition, reference, None).await? {
-                Answer::NeedData if !holders.is_empty() => Ok(Some(name)),
-                _ => Ok(None),
-            };
+            let kept = keeper.keep(partition, reference, None).await?;
+            return Ok((kept == Answer::NeedData && !holders.is_empty()).then_some(name));
         }
         // Then those whose answer was not waited for: what a holder has may have rotted.
         let mut others = self.sources.pulled();
