@@ -95,6 +95,11 @@ fn rows_as_they_were_before_their_last_change_are_noticed() {
 }
 
 #[test]
+fn rows_that_a_new_owner_was_not_given_are_noticed() {
+    assert_noticed(Sabotage::EmptyPulls, 3);
+}
+
+#[test]
 fn a_run_that_goes_wrong_is_made_smaller() {
     let setup = |seed| Setup {
         sabotage: Sabotage::OldCopies,

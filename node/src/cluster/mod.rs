@@ -50,5 +50,4 @@ pub use repair::{Evidence, Repairer, Repairs};
 pub use replica::{Replica, ReplicaService};
 pub use scrub::Scrubber;
 pub use standing::{Life, Standing};
-pub(crate) use wire::encode;
-pub use wire::{DecodeError, decode};
+pub use wire::{DecodeError, decode, encode};

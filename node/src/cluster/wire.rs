@@ -24,8 +24,8 @@ pub enum DecodeError {
     Damaged(postcard::Error),
 }
 
-/// The encoding of `value`.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
+/// The encoding of `value`. Public for those who watch what travels between nodes, and change it to see what comes of it.
+pub fn encode<T: Serialize>(value: &T) -> Bytes {
     let encoded = postcard::to_extend(value, vec![VERSION]).expect("writing to a vector cannot fail");
     encoded.into()
 }

@@ -196,6 +196,7 @@ impl SimulatedCluster {
         let service = Arc::new(Watched {
             service,
             tally: self.tally.clone(),
+            sabotage: self.sabotage,
         });
         let network = self.network.attach(&node, self.peer(at), service);
         let coordinator = Arc::new(Coordinator::new(env.clone(), self.limits.clone(), replica, network));

@@ -1,4 +1,4 @@
-//! Bugs between a node and its disk, to see that a run notices them.
+//! Bugs between a node and its disk, or between two nodes, to see that a run notices them.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -8,6 +8,8 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use trellis_node::env::{Boxed, Env};
 use trellis_node::storage::{Batch, Position, Rows, RowsError, Versioned};
+use trellis_spec::layout::Pulled;
+use trellis_spec::peer::Answer;
 
 /// The bug that is put in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -23,13 +25,15 @@ pub enum Sabotage {
     LostBatches,
     /// One look at a row in fifty shows it as it was before its last change.
     OldCopies,
+    /// Who pulls rows because a layout gave it a partition is told by others that there are none.
+    EmptyPulls,
 }
 
 impl Sabotage {
     /// The rows as the node is to see them.
     pub(crate) fn between(self, rows: Arc<dyn Rows>, env: &Env) -> Arc<dyn Rows> {
         match self {
-            Sabotage::None => rows,
+            Sabotage::None | Sabotage::EmptyPulls => rows,
             Sabotage::EagerWrites | Sabotage::DirtyReads | Sabotage::LostBatches | Sabotage::OldCopies => {
                 Arc::new(Sabotaged {
                     rows,
@@ -41,13 +45,25 @@ impl Sabotage {
         }
     }
 
+    /// What a peer is to hear of an answer.
+    pub(crate) fn between_nodes(self, told: Answer) -> Answer {
+        match (self, told) {
+            (Sabotage::EmptyPulls, Answer::Pulled(_)) => Answer::Pulled(Pulled {
+                rows: Vec::new(),
+                bound: None,
+            }),
+            (_, told) => told,
+        }
+    }
+
     fn told<T>(self, found: Versioned<T>) -> Versioned<T> {
         match self {
             Sabotage::DirtyReads => Versioned {
                 written_at: Position::default(),
                 ..found
             },
-            Sabotage::None | Sabotage::EagerWrites | Sabotage::LostBatches | Sabotage::OldCopies => found,
+            Sabotage::None | Sabotage::EagerWrites | Sabotage::LostBatches => found,
+            Sabotage::OldCopies | Sabotage::EmptyPulls => found,
         }
     }
 }
@@ -60,6 +76,7 @@ impl Display for Sabotage {
             Sabotage::DirtyReads => "dirty-reads",
             Sabotage::LostBatches => "lost-batches",
             Sabotage::OldCopies => "old-copies",
+            Sabotage::EmptyPulls => "empty-pulls",
         })
     }
 }
@@ -113,9 +130,8 @@ impl Rows for Sabotaged {
     fn durable(&self, position: Position) -> Boxed<'_, Result<(), RowsError>> {
         match self.sabotage {
             Sabotage::EagerWrites => Box::pin(std::future::ready(Ok(()))),
-            Sabotage::None | Sabotage::DirtyReads | Sabotage::LostBatches | Sabotage::OldCopies => {
-                self.rows.durable(position)
-            }
+            Sabotage::None | Sabotage::DirtyReads | Sabotage::LostBatches => self.rows.durable(position),
+            Sabotage::OldCopies | Sabotage::EmptyPulls => self.rows.durable(position),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Counts what travels between nodes, so that a run can say which paths of the protocols it took.
 
-use trellis_node::cluster::{ReplicaService, decode};
+use trellis_node::cluster::{ReplicaService, decode, encode};
 use trellis_node::env::Boxed;
 use trellis_node::link::{Message, PeerId, Service};
 use trellis_spec::gate::Gate;
@@ -9,20 +9,23 @@ use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::register::{Purpose, Reply, Request};
 use trellis_spec::row::Row;
 
+use super::sabotage::Sabotage;
 use super::tally::Tally;
 
 /// A node's service, with somebody who counts in front of it.
 pub(crate) struct Watched {
     pub(crate) service: ReplicaService,
     pub(crate) tally: Tally,
+    pub(crate) sabotage: Sabotage,
 }
 
 impl Service for Watched {
     fn serve(&self, from: PeerId, message: Message) -> Boxed<'static, Message> {
         let asked = decode::<Envelope>(&message.head);
-        let (tally, answering) = (self.tally.clone(), self.service.serve(from, message));
+        let (tally, sabotage) = (self.tally.clone(), self.sabotage);
+        let answering = self.service.serve(from, message);
         Box::pin(async move {
-            let answer = answering.await;
+            let mut answer = answering.await;
             if let (Ok(asked), Ok(told)) = (asked, decode::<Answer>(&answer.head)) {
                 tally.count("requests between nodes");
                 if let Some(event) = event(&asked.call, &told) {
@@ -30,6 +33,9 @@ impl Service for Watched {
                 }
                 if let Answer::Row { gate: Gate::Closed, .. } = told {
                     tally.count("a request met a closed gate");
+                }
+                if let Answer::Pulled(_) = told {
+                    answer.head = encode(&sabotage.between_nodes(told));
                 }
             }
             answer

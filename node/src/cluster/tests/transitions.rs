@@ -166,7 +166,7 @@ fn a_dead_node_is_replaced_and_comes_back_without_its_rows() {
 
 #[test]
 fn of_two_operators_one_wins_and_the_other_is_told() {
-    for seed in 0..20 {
+    for seed in 0..200 {
         Simulation::run(seed, |simulation| async move {
             let sites = Sites::start(&simulation, 5, 3).await;
             let one = sites.sites[0].coordinator.elect(sites.next(0, &[1, 2, 4]));
