@@ -80,9 +80,9 @@ pub enum FolderError {
     Incomplete(PathBuf),
     /// The first layout of the configuration is not the one that the node began with.
     #[error(
-        "the first layout of the configuration is not the one that the node in {folder} began with; \
-         what was written under that layout would not be found. Undo the change to nodes, zones, capacities, \
-         replication_factor, zone_redundancy or partitions (addresses may change)"
+        "the first layout of the configuration is not the one that the node in {folder} began with, which says to which \
+         cluster it belongs. Undo the change to nodes, zones, capacities, replication_factor, zone_redundancy or partitions \
+         (addresses may change); a cluster that has run is changed with `trellis layout`"
     )]
     OtherLayout {
         /// The data folder.

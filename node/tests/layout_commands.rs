@@ -13,15 +13,16 @@ use support::{Running, fails, json, ok, text};
 
 /// A development cluster, and what is said to its nodes.
 struct Cluster {
+    nodes: usize,
     home: tempfile::TempDir,
     dev: Running,
 }
 
 impl Cluster {
-    fn start(nodes: &str) -> Self {
+    fn start(nodes: usize) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let dev = Running::dev(home.path(), &["--nodes", nodes]);
-        Cluster { home, dev }
+        let dev = Running::dev(home.path(), &["--nodes", &nodes.to_string()]);
+        Cluster { nodes, home, dev }
     }
 
     fn folder(&self, node: usize) -> String {
@@ -44,13 +45,15 @@ impl Cluster {
         fails(1, &[&["layout"], arguments, &["--data", &self.folder(node)]].concat())
     }
 
-    /// Waits until nothing moves any more at a node, in this layout.
-    fn wait_until_settled(&mut self, node: usize, version: u64) {
-        let folder = self.folder(node);
-        self.dev.wait_until("the layout is settled", || {
-            let layout = json(&["layout", "show", "--json", "--data", &folder]);
+    /// Waits until all nodes know that nothing moves any more, in this layout.
+    fn wait_until_settled(&mut self, version: u64) {
+        let folders: Vec<String> = (1..=self.nodes).map(|node| self.folder(node)).collect();
+        let is_settled = |folder: &String| {
+            let layout = json(&["layout", "show", "--json", "--data", folder]);
             layout["version"] == version && layout["state"] == "settled" && layout["shares_synced"] == layout["shares"]
-        });
+        };
+        self.dev
+            .wait_until("the layout is settled", || folders.iter().all(is_settled));
     }
 }
 
@@ -68,7 +71,7 @@ fn contains_all(text: &str, words: &[&str]) {
 
 #[test]
 fn a_node_leaves_and_comes_back_in_steps_that_tell_the_next_one() {
-    let mut cluster = Cluster::start("4");
+    let mut cluster = Cluster::start(4);
     let (first, last) = (cluster.id(1), cluster.id(4));
     let shown = cluster.says(1, &["show"]);
     contains_all(
@@ -106,7 +109,7 @@ fn a_node_leaves_and_comes_back_in_steps_that_tell_the_next_one() {
     contains_all(&stale, &["number 2 by now", "Nothing was changed"]);
     let applied = cluster.says(1, &["apply", "--version", "2"]);
     contains_all(&applied, &["layout 2 is decided", "trellis layout history"]);
-    cluster.wait_until_settled(3, 2);
+    cluster.wait_until_settled(2);
     let layout = cluster.json(3, &["show"]);
     assert_eq!(
         (partitions(&layout, &first), partitions(&layout, &last)),
@@ -136,10 +139,14 @@ fn a_node_leaves_and_comes_back_in_steps_that_tell_the_next_one() {
         &["in zone attic (old loud)", "Next: trellis layout preview"],
     );
     cluster.says(3, &["apply"]);
-    cluster.wait_until_settled(4, 3);
-    assert_eq!(partitions(&cluster.json(2, &["show"]), &last), Some(192));
+    cluster.wait_until_settled(3);
+    let layout = cluster.json(2, &["show"]);
+    assert_eq!(
+        (partitions(&layout, &last), &layout["placement"]),
+        (Some(192), &"proven".into())
+    );
     let history = cluster.says(2, &["history"]);
-    contains_all(&history, &["retired", "active", "1536 of 1536", "Nothing moves"]);
+    contains_all(&history, &["retired", "active", "1536 of 1536", "Nothing moves."]);
     let versions = cluster.json(1, &["history"]);
     let versions: Vec<u64> = versions
         .as_array()
@@ -152,7 +159,7 @@ fn a_node_leaves_and_comes_back_in_steps_that_tell_the_next_one() {
 
 #[test]
 fn zones_and_replicas_change_and_what_cannot_be_is_explained() {
-    let mut cluster = Cluster::start("3");
+    let mut cluster = Cluster::start(3);
     let [one, two] = [1, 2].map(|node| cluster.id(node));
     let unknown = cluster.refuses(1, &["assign", "fffffffffff", "--zone", "z", "--gateway"]);
     contains_all(&unknown, &["trellis node list", "trellis node connect ID@HOST:PORT"]);
@@ -185,8 +192,9 @@ fn zones_and_replicas_change_and_what_cannot_be_is_explained() {
     );
     assert_eq!(cluster.dev.stop_by(Signal::TERM).code(), Some(0));
     cluster = Cluster {
-        home: cluster.home,
         dev: Running::dev(&data, &[]),
+        nodes: cluster.nodes,
+        home: cluster.home,
     };
     assert_eq!(
         cluster.json(1, &["show"])["staged"].take(),
@@ -210,7 +218,7 @@ fn zones_and_replicas_change_and_what_cannot_be_is_explained() {
         (&Value::from(2), &Value::from(2))
     );
     cluster.says(2, &["apply"]);
-    cluster.wait_until_settled(1, 2);
+    cluster.wait_until_settled(2);
     let layout = cluster.json(3, &["show"]);
     assert_eq!(
         (&layout["replication_factor"], &layout["zone_redundancy"]),

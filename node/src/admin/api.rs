@@ -123,7 +123,7 @@ async fn route(observer: &Observer, request: Request<Incoming>) -> Result<Bytes,
         (Method::GET, ["v1", "layout"]) => Ok(to_json(&layout::show(observer)?)),
         (Method::POST, ["v1", "layout", "staged"]) => Ok(to_json(&layout::stage(observer, read(request).await?)?)),
         (Method::DELETE, ["v1", "layout", "staged"]) => Ok(to_json(&layout::revert(observer)?)),
-        (Method::GET, ["v1", "layout", "preview"]) => Ok(to_json(&layout::preview(observer)?)),
+        (Method::GET, ["v1", "layout", "preview"]) => Ok(to_json(&layout::preview(observer).await?)),
         (Method::POST, ["v1", "layout", "apply"]) => Ok(to_json(&layout::apply(observer, read(request).await?).await?)),
         (Method::GET, ["v1", "layout", "history"]) => Ok(to_json(&layout::history(observer))),
         (Method::POST, ["v1", "repair", "compare"]) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -89,6 +89,8 @@ struct Inner {
     quorums: Mutex<Option<(Arc<Known>, Arc<Quorums>)>>,
     started: Duration,
     stage: watch::Sender<Stage>,
+    /// Staged changes of the layout are read and written by one at a time.
+    staging: Mutex<()>,
 }
 
 impl Observer {
@@ -98,6 +100,7 @@ impl Observer {
             quorums: Mutex::new(None),
             started: seen.env.clock.monotonic(),
             stage: watch::Sender::new(Stage::Starting),
+            staging: Mutex::new(()),
             seen,
         };
         Observer { inner: Arc::new(inner) }
@@ -121,6 +124,11 @@ impl Observer {
     /// Where the node keeps everything.
     pub fn data_folder(&self) -> &Path {
         &self.inner.seen.data_folder
+    }
+
+    /// Nobody else reads or writes staged changes of the layout as long as this is held.
+    pub(super) fn staging(&self) -> MutexGuard<'_, ()> {
+        self.inner.staging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that nothing that clients need is missing any more. A node that stops does not come back.

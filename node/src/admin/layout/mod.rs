@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use hyper::StatusCode;
 use trellis_spec::flaw::Sound;
 use trellis_spec::layout::assign::ZoneRedundancy;
-use trellis_spec::layout::{Knowledge, Layout, Member, Partition};
+use trellis_spec::layout::{Knowledge, Layout, LayoutVersion, Member, Partition};
 use trellis_spec::quorum::{Verdict, Vote};
 
 use super::api::{Refused, refused};
@@ -27,8 +27,8 @@ use crate::link::PeerId;
 pub use draft::{Draft, DraftError, draft};
 pub use history::history_of;
 pub use report::{
-    Applied, Apply, Change, LayoutReport, LayoutState, NewRole, Preview, PreviewNode, PreviewZone, Role, RoleReport,
-    StagedReport, VersionReport,
+    Applied, Apply, Change, LayoutReport, LayoutState, NewRole, Placement, Preview, PreviewNode, PreviewZone, Role,
+    RoleReport, StagedReport, VersionReport,
 };
 pub use staged::{Staged, StagedError, StagedNode};
 use words::{explain, explain_unfit, short};
@@ -58,12 +58,25 @@ pub fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
         partitions: newest.assignment.len(),
         partition_bytes: newest.proof.partition_bytes,
         usable_bytes: newest.usable_bytes(),
+        placement: proof(&known.peer.knowledge, newest),
         shares_synced: view.synced,
         shares: view.shares,
         roles: roles(observer, &known, newest),
         nodes: observer.nodes(),
         staged: load(observer)?.report(newest),
     })
+}
+
+/// Checks the proof that the layout carries.
+fn proof(knowledge: &Knowledge, newest: &Layout) -> Placement {
+    let before = newest.version.0.checked_sub(1).map(LayoutVersion);
+    match newest.check(before.and_then(|before| knowledge.layout(before))) {
+        Ok(()) => Placement::Proven,
+        Err(violation) => {
+            tracing::warn!(%violation, "the placement of the newest layout is not proven to be the best");
+            Placement::NotProven
+        }
+    }
 }
 
 fn roles(observer: &Observer, known: &Known, newest: &Layout) -> Vec<RoleReport> {
@@ -92,6 +105,7 @@ fn roles(observer: &Observer, known: &Known, newest: &Layout) -> Vec<RoleReport>
 pub fn stage(observer: &Observer, change: Change) -> Result<StagedReport, Refused> {
     let known = observer.layouts();
     let newest = newest(&known)?;
+    let _staging = observer.staging();
     let mut staged = load(observer)?;
     staged
         .take(newest, &names(observer, &known.peer.knowledge), change)
@@ -104,15 +118,15 @@ pub fn stage(observer: &Observer, change: Change) -> Result<StagedReport, Refuse
 pub fn revert(observer: &Observer) -> Result<StagedReport, Refused> {
     let known = observer.layouts();
     let newest = newest(&known)?;
+    let _staging = observer.staging();
     let staged = load(observer)?;
     Staged::default().save(&file(observer)).map_err(broken)?;
     Ok(staged.report(newest))
 }
 
 /// What applying would come to.
-pub fn preview(observer: &Observer) -> Result<Preview, Refused> {
-    let known = observer.layouts();
-    let draft = drafted(observer, &known)?;
+pub async fn preview(observer: &Observer) -> Result<Preview, Refused> {
+    let draft = drafted(observer, load(observer)?).await?;
     let mut preview = draft.preview();
     let warned = draft
         .next
@@ -125,8 +139,8 @@ pub fn preview(observer: &Observer) -> Result<Preview, Refused> {
 
 /// Puts the previewed layout up for election.
 pub async fn apply(observer: &Observer, apply: Apply) -> Result<Applied, Refused> {
-    let known = observer.layouts();
-    let draft = drafted(observer, &known)?;
+    let staged = load(observer)?;
+    let draft = drafted(observer, staged.clone()).await?;
     let version = draft.next.version.0;
     if apply.version.is_some_and(|wanted| wanted != version) {
         let message = format!(
@@ -139,7 +153,7 @@ pub async fn apply(observer: &Observer, apply: Apply) -> Result<Applied, Refused
     let elected = observer.coordinator().elect(draft.next.clone()).await;
     match elected {
         Ok(Elected::Won) => {
-            Staged::default().save(&file(observer)).map_err(broken)?;
+            forget(observer, &staged)?;
             Ok(Applied {
                 version,
                 moves: draft.plan.moves,
@@ -147,7 +161,10 @@ pub async fn apply(observer: &Observer, apply: Apply) -> Result<Applied, Refused
             })
         }
         Ok(Elected::Lost(other)) => Err(refused(StatusCode::CONFLICT, lost(&other))),
-        Err(error) => Err(not_elected(&error, &names(observer, &known.peer.knowledge))),
+        Err(error) => Err(not_elected(
+            &error,
+            &names(observer, &observer.layouts().peer.knowledge),
+        )),
     }
 }
 
@@ -156,10 +173,22 @@ pub fn history(observer: &Observer) -> Vec<VersionReport> {
     history_of(&observer.layouts())
 }
 
-fn drafted(observer: &Observer, known: &Known) -> Result<Draft, Refused> {
-    let staged = load(observer)?;
+/// Large clusters take a while to plan for.
+async fn drafted(observer: &Observer, staged: Staged) -> Result<Draft, Refused> {
+    let known = observer.layouts();
     let named = names(observer, &known.peer.knowledge);
-    draft(&known.peer.knowledge, &staged).map_err(|error| refused(StatusCode::CONFLICT, explain(&error, &named)))
+    let planning = tokio::task::spawn_blocking(move || draft(&known.peer.knowledge, &staged));
+    let drafted = planning.await.map_err(broken)?;
+    drafted.map_err(|error| refused(StatusCode::CONFLICT, explain(&error, &named)))
+}
+
+/// What was applied is not staged any more, unless it was added to meanwhile.
+fn forget(observer: &Observer, applied: &Staged) -> Result<(), Refused> {
+    let _staging = observer.staging();
+    if load(observer)? == *applied {
+        Staged::default().save(&file(observer)).map_err(broken)?;
+    }
+    Ok(())
 }
 
 /// A layout whose replicas cannot be reached would keep everybody waiting, and could not be taken back.

@@ -27,6 +27,8 @@ pub struct LayoutReport {
     pub partition_bytes: u64,
     /// Bytes that fit in the cluster, each counted once.
     pub usable_bytes: u64,
+    /// Whether that is the most, with the fewest moves.
+    pub placement: Placement,
     /// Of the shares, so many are at their new owners.
     pub shares_synced: usize,
     /// Shares of rows and of blocks that nodes hold in this layout: two for each replica of a partition.
@@ -56,6 +58,16 @@ impl LayoutState {
             _ => LayoutState::Moving,
         }
     }
+}
+
+/// Whether the proof holds that a layout carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// No placement holds more, and none that holds as much has fewer moves. This node checked it.
+    Proven,
+    /// There may be a better one.
+    NotProven,
 }
 
 /// What a node does in a layout.

@@ -2,7 +2,8 @@
 
 use super::words::{change, counted, keeping, role};
 use crate::admin::layout::{
-    LayoutReport, LayoutState, NewRole, Preview, PreviewNode, PreviewZone, RoleReport, StagedReport, VersionReport,
+    LayoutReport, LayoutState, NewRole, Placement, Preview, PreviewNode, PreviewZone, RoleReport, StagedReport,
+    VersionReport,
 };
 use crate::admin::{NodeRole, NodeStatus};
 use crate::cli::output::{bytes, table};
@@ -37,7 +38,7 @@ pub(super) fn layout(layout: &LayoutReport, options: &str) -> String {
     format!(
         "layout  {version}{moving}
 keeps   {keeping}
-size    {partitions} of up to {partition_bytes}: {usable} fit in all
+size    {partitions} of up to {partition_bytes}: {usable} fit in all{proof}
 
 {roles}{idle}{staged}",
         version = layout.version,
@@ -45,6 +46,10 @@ size    {partitions} of up to {partition_bytes}: {usable} fit in all
         partitions = counted(layout.partitions as u64, "partition", "partitions"),
         partition_bytes = bytes(layout.partition_bytes),
         usable = bytes(layout.usable_bytes),
+        proof = match layout.placement {
+            Placement::Proven => "",
+            Placement::NotProven => " (A BETTER PLACEMENT MAY BE POSSIBLE)",
+        },
         idle = idle(&layout.nodes, options),
         staged = what_is_staged(&layout.staged, options),
     )
@@ -235,10 +240,24 @@ pub(super) fn history(versions: &[VersionReport]) -> String {
         ["LAYOUT", "STATE", "SHARES SYNCED", "NODES", "KEEPS", "HASH"],
         versions.iter().map(row),
     );
+    format!("{rows}\n\n{}", what_moves(versions))
+}
+
+fn what_moves(versions: &[VersionReport]) -> String {
     let active = versions.iter().filter(|version| version.partitions_active > 0).count();
-    let more = match active {
-        0 | 1 => "Nothing moves: all data are where the newest layout wants them to be readable from.",
-        _ => "Data move. A layout is retired when enough of every partition is synced for a newer one.",
-    };
-    format!("{rows}\n\n{more}")
+    let missing = versions
+        .first()
+        .map_or(0, |newest| newest.shares - newest.shares_synced);
+    match (active, missing) {
+        (0 | 1, 0) => "Nothing moves.".to_owned(),
+        (0 | 1, missing) => format!(
+            "{} still copied. The older layouts are not needed to read and write any more, but leave nodes running that were \
+             removed.",
+            match missing {
+                1 => "1 share is".to_owned(),
+                more => format!("{more} shares are"),
+            }
+        ),
+        _ => "Data move. A layout is retired when enough of every partition is synced for a newer one.".to_owned(),
+    }
 }
