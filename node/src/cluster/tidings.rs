@@ -83,7 +83,7 @@ impl Tidings {
             ..Tidings::ask(known)
         };
         if tidings.heard != self.heard {
-            tidings.announcements = known.announcements().collect();
+            tidings.announcements = some(known.announcements().collect(), self.heard);
         }
         tidings
     }
@@ -97,6 +97,18 @@ impl Tidings {
     fn lacks(&self, known: &Known) -> bool {
         self.is_behind(known) || self.heard != heard(known)
     }
+}
+
+/// As many announcements as a message holds, from another place each time that somebody knows more.
+fn some(all: Vec<Announcement>, from: u64) -> Vec<Announcement> {
+    const ANNOUNCEMENTS_MAX: usize = 30_000;
+    let count = all.len();
+    let start = usize::try_from(from % count.max(1) as u64).unwrap_or(0);
+    all.into_iter()
+        .cycle()
+        .skip(start)
+        .take(count.min(ANNOUNCEMENTS_MAX))
+        .collect()
 }
 
 fn heard(known: &Known) -> u64 {
