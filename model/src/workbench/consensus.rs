@@ -10,7 +10,7 @@
 
 use super::guarantee::Guarantee::Linearizable;
 use super::quorum::bit;
-use super::trial::{CALM, breaks, keeps, lacks};
+use super::trial::{CALM, breaks, keeps, lacks, large};
 use super::{Here, Links, Membership, Party, Protocol, Request};
 use crate::claim::Claim;
 use crate::coordinator::Outcome;
@@ -215,6 +215,7 @@ pub(super) fn claim() -> Claim {
         sizes: vec![
             keeps(&CASPAXOS, Linearizable, "W|R", CALM, 371_294),
             keeps(&CASPAXOS, Linearizable, "INM|INM", CALM, 67_344),
+            large(keeps(&CASPAXOS, Linearizable, "W|RR", CALM, 4_682_073)),
         ],
         mutants: vec![
             lacks(

@@ -1,8 +1,8 @@
 //! Read and write quorums.
 //!
-//! *Attiya, Bar-Noy, Dolev: Sharing Memory Robustly in Message-Passing Systems, JACM 42(1), 1995, section 3; with several
+//! *Attiya, Bar-Noy, Dolev: Sharing Memory Robustly in Message-Passing Systems, JACM 42(1), 1995; with several
 //! writers as in Lynch, Shvartsman: Robust Emulation of Shared Memory Using Dynamic Quorum-Acknowledged Broadcasts, FTCS
-//! 1997, section 4.* Each copy has a tag. A write asks a majority for the newest tag and stores its value under a newer
+//! 1997.* Each copy has a tag. A write asks a majority for the newest tag and stores its value under a newer
 //! one at a majority. A read asks a majority, takes the newest value, and stores *that* at a majority before it returns:
 //! the write-back, without which a later read may miss it.
 //!
@@ -219,7 +219,7 @@ pub(super) fn abd() -> Claim {
     Claim {
         name: "abd",
         sentence: "A register on majorities whose reads write back what they return is linearizable.",
-        source: "Attiya, Bar-Noy, Dolev 1995, section 3; Lynch, Shvartsman 1997, section 4",
+        source: "Attiya, Bar-Noy, Dolev 1995; Lynch, Shvartsman 1997",
         sizes: vec![
             keeps(&ABD, Linearizable, "W|RR", CALM, 9_682),
             keeps(&ABD, Linearizable, "W|W|R", CALM, 330_221),

@@ -1,7 +1,7 @@
 //! What a protocol costs, and what it survives: measured, not argued.
 
 use super::run::{Delays, Run, Taken};
-use super::{Conditions, Membership, Protocol};
+use super::{Conditions, Links, Membership, Protocol};
 use crate::script::Kind;
 use crate::value::Condition;
 
@@ -20,6 +20,10 @@ pub const HEADER_BYTES: u64 = 128;
 /// The costs of a protocol on three nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sheet {
+    /// What it expects of links.
+    pub links: Links,
+    /// Whether its nodes are replaced.
+    pub membership: Membership,
     /// A write of a register that was written before, and at rest.
     pub write: Costs,
     /// A read of it.
@@ -69,6 +73,8 @@ impl Costs {
 /// Measures a protocol.
 pub fn sheet<P: Protocol>(protocol: &P) -> Sheet {
     Sheet {
+        links: P::LINKS,
+        membership: P::MEMBERSHIP,
         write: costs(protocol, Kind::Write),
         read: costs(protocol, Kind::Read),
         conditional: (P::CONDITIONS == Conditions::Offered).then(|| costs(protocol, Kind::Put(Condition::Present))),

@@ -6,8 +6,6 @@
 //! thrown away, by the law of [`Protocol`]. A message that is never handled is a message lost. `tests/crosscheck.rs`
 //! compares with worlds that use neither fusion nor purge.
 
-use std::fmt::Write as _;
-
 use stateright::{Model, Property};
 
 use super::guarantee::Guarantee;
@@ -163,13 +161,13 @@ impl<P: Protocol> Bench<P> {
         actions.extend(newest.members.iter().copied().filter(ignorant).map(Action::Inform));
     }
 
-    fn request(&self, op: OpIndex) -> Request {
+    pub(super) fn request(&self, op: OpIndex) -> Request {
         let kind = self.script.kind(op);
         Request { op, kind }
     }
 
-    /// Does it; tells of how many answers that were sent.
-    fn apply(&self, state: &mut State<P>, action: Action) -> usize {
+    /// Does it; tells how many answers were sent to clients.
+    pub(super) fn apply(&self, state: &mut State<P>, action: Action) -> usize {
         match action {
             Action::Begin {
                 op,
@@ -267,74 +265,11 @@ impl<P: Protocol> Bench<P> {
                 unheard && later.receive(&self.protocol, answer).is_empty() && later == before
             })
     }
-
-    fn narrate(&self, last: &State<P>, action: Action) -> String {
-        let told = |state: &State<P>| -> Vec<OpIndex> {
-            let ops = (0..state.ops.len() as u8).map(OpIndex);
-            ops.filter(|op| state.outcome(*op).is_some()).collect()
-        };
-        let mut text = match action {
-            Action::Begin {
-                op,
-                epoch,
-                nearest,
-                first,
-                ..
-            } => {
-                let request = self.request(op);
-                let mut began = last.clone();
-                let sent = began.begin(&self.protocol, request, epoch, nearest).swap_remove(first);
-                format!(
-                    "#{} begins: {}. {}",
-                    op.0,
-                    request.kind,
-                    handled(Party::Client(op), sent.to, &sent.message)
-                )
-            }
-            Action::Deliver { message, .. } => {
-                let envelope = &last.flight[message];
-                handled(envelope.from, envelope.to, &envelope.message)
-            }
-            Action::Crash(node) => format!("{} crashes", name(Party::Node(node))),
-            Action::Remove(node) => format!("the configuration service removes {}", name(Party::Node(node))),
-            Action::Inform(node) => format!("{} hears of the newest configuration", name(Party::Node(node))),
-        };
-        if let Action::Begin {
-            hearing: Hearing::Lost, ..
-        }
-        | Action::Deliver {
-            hearing: Hearing::Lost, ..
-        } = action
-        {
-            text += "; the answer is lost";
-        }
-        let mut next = last.clone();
-        self.apply(&mut next, action);
-        let before = told(last);
-        for op in told(&next).into_iter().filter(|op| !before.contains(op)) {
-            if let Some(outcome) = next.outcome(op) {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "; #{} is told: {outcome:?}", op.0);
-            }
-        }
-        text
-    }
 }
 
 /// Must a message wait for the one before it?
 fn must_wait<P: Protocol>(before: &Envelope<P::Message>, envelope: &Envelope<P::Message>) -> bool {
     P::LINKS == Links::Ordered && (before.from, before.to) == (envelope.from, envelope.to)
-}
-
-fn handled(from: Party, to: Party, message: &impl std::fmt::Debug) -> String {
-    format!("{} handles {message:?} from {}", name(to), name(from))
-}
-
-fn name(party: Party) -> String {
-    match party {
-        Party::Node(node) => format!("node {node}"),
-        Party::Client(op) => format!("#{}", op.0),
-    }
 }
 
 impl<P: Protocol> Model for Bench<P> {
