@@ -9,7 +9,6 @@
 //! its first proposal may have been accepted and replaced, and the paper leaves such retries to the client.
 
 use super::guarantee::Guarantee::Linearizable;
-use super::quorum::bit;
 use super::trial::{CALM, breaks, keeps, lacks, large};
 use super::{Here, Links, Membership, Party, Protocol, Request};
 use crate::claim::Claim;
@@ -177,9 +176,16 @@ impl Protocol for Consensus {
             (_, Message::Refused(ballot, newer)) if ballot == client.ballot => {
                 return Self::refused(client, newer, here);
             }
-            _ => return None,
+            (
+                None | Some(_),
+                Message::Prepare(_)
+                | Message::Promise(..)
+                | Message::Accept(_)
+                | Message::Done(_)
+                | Message::Refused(..),
+            ) => return None,
         }
-        client.agreed |= bit(from);
+        client.agreed |= from.bit();
         if client.agreed.count_ones() < here.config.majority() {
             return None;
         }

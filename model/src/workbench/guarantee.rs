@@ -108,7 +108,7 @@ fn converged<P: Protocol>(state: &State<P>) -> bool {
 mod tests {
     use super::*;
     use crate::coordinator::Outcome;
-    use crate::workbench::quorum::Quorum;
+    use crate::workbench::quorum::{ABD, Quorum};
 
     /// A history of `script` in which each operation began after those of the mask and was told this.
     fn kept(guarantee: Guarantee, script: &str, told: &[(u16, Outcome)]) -> bool {
@@ -118,7 +118,7 @@ mod tests {
             let outcome = outcome.clone();
             *progress = Progress::Told { outcome, after: *after };
         }
-        guarantee.holds(&Quorum::abd(), &script, &state)
+        guarantee.holds(&ABD, &script, &state)
     }
 
     fn found(op: impl Into<Option<u8>>) -> Outcome {

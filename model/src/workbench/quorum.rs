@@ -40,7 +40,8 @@ enum Flaw {
 }
 
 const PLAIN: Quorum = Quorum::new(Reads::AtOnce, Flaw::None);
-const ABD: Quorum = Quorum::new(Reads::WrittenBack, Flaw::None);
+/// The published protocol.
+pub(super) const ABD: Quorum = Quorum::new(Reads::WrittenBack, Flaw::None);
 
 /// A value and its tag: a number, and the writer to break ties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,11 +82,6 @@ enum Phase {
 impl Quorum {
     const fn new(reads: Reads, flaw: Flaw) -> Self {
         Quorum { reads, flaw }
-    }
-
-    /// The published protocol.
-    pub fn abd() -> Self {
-        ABD
     }
 
     fn store(&self, client: &mut Client, here: &mut Here<'_, Message>) -> Option<Outcome> {
@@ -155,9 +151,12 @@ impl Protocol for Quorum {
         match (&client.phase, message) {
             (Phase::Asking, Message::Held(version)) => client.newest = client.newest.max(version),
             (Phase::Storing(_), Message::Stored) => {}
-            (Phase::Asking | Phase::Storing(_), _) => return None,
+            (
+                Phase::Asking | Phase::Storing(_),
+                Message::Query | Message::Held(_) | Message::Store(_) | Message::Stored,
+            ) => return None,
         }
-        client.answered |= bit(from);
+        client.answered |= from.bit();
         if !self.is_enough(client, here) {
             return None;
         }
@@ -174,14 +173,6 @@ impl Protocol for Quorum {
 
     fn payload(message: &Message) -> usize {
         usize::from(matches!(message, Message::Held(_) | Message::Store(_)))
-    }
-}
-
-/// The bit of a node in a set of nodes.
-pub(super) fn bit(party: Party) -> u8 {
-    match party {
-        Party::Node(node) => 1 << node,
-        Party::Client(_) => 0,
     }
 }
 

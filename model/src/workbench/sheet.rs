@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::workbench::chain::CHAIN;
     use crate::workbench::elastic::ELASTIC;
-    use crate::workbench::quorum::Quorum;
+    use crate::workbench::quorum::ABD;
 
     #[test]
     fn a_chain_costs_what_its_links_say() {
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_majority_waits_for_the_nearer_of_two_others() {
-        let sheet = sheet(&Quorum::abd());
+        let sheet = sheet(&ABD);
         assert_eq!((sheet.write.round_trips(), sheet.read.round_trips()), (2.0, 2.0));
         let [ab, ac] = [ZONES[0][1], ZONES[0][2]];
         assert_eq!(sheet.read.zones_us, [4 * ab, 4 * ab, 4 * ac]);
@@ -174,7 +174,7 @@ mod tests {
         let [one, two] = sheet(&ELASTIC).survives;
         assert_eq!((one.writes, one.reads, one.removed), (0, 0, Some(3)));
         assert_eq!((two.writes, two.reads, two.removed), (0, 0, Some(3)));
-        let [one, two] = sheet(&Quorum::abd()).survives;
+        let [one, two] = sheet(&ABD).survives;
         assert_eq!((one.writes, one.reads, one.removed), (3, 3, None));
         assert_eq!((two.writes, two.reads), (0, 0));
     }
