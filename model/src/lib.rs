@@ -2,7 +2,8 @@
 //!
 //! A [`world::World`] runs the code of `trellis-spec` under every order of messages, losses and crashes that its
 //! configuration allows. A [`claim`] is a sentence about worlds with the sizes at which it is checked, and the flaws
-//! that it notices ([`mutant`]). A [`trace`] is what a running node did, to be held against the same code.
+//! that it notices ([`claim::Mutant`]). A [`trace`] is what a running node did, to be held against the same code. Other
+//! protocols of replication are compared with Trellis' own on a [`workbench`].
 
 pub mod block;
 pub mod check;

@@ -31,6 +31,19 @@ fn a_claim_is_checked_and_listed() {
 }
 
 #[test]
+fn what_a_protocol_is_known_not_to_keep_is_shown() {
+    let checked = run(&["check", "quorums", "--size", "reads follow reads"]);
+    assert!(checked.status.success());
+    let text = String::from_utf8_lossy(&checked.stdout);
+    let new = text.find("#1 is told: Found(Some(OpIndex(0)))");
+    let old = text.find("#2 is told: Found(None)");
+    assert!(
+        text.contains("violated, as known") && new.is_some() && new < old,
+        "{text}"
+    );
+}
+
+#[test]
 fn a_mutant_is_caught_saved_and_replayed() {
     let file = std::env::temp_dir().join(format!("trellis-model-{}.json", std::process::id()));
     let name = file.to_str().unwrap();
@@ -85,4 +98,20 @@ fn a_folder_is_replayed_as_traces() {
     assert!(!nothing.status.success() && !other.status.success());
     assert!(String::from_utf8_lossy(&nothing.stdout).contains("nothing to check"));
     assert!(String::from_utf8_lossy(&other.stdout).contains("0-1.trace, record 0"));
+}
+
+#[test]
+fn the_page_of_comparisons_says_what_the_program_prints() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocols/comparison.md");
+    let page = fs::read_to_string(file).expect("there is a page");
+    let (_, rest) = page.split_once("<!-- compare -->\n").expect("it has a beginning");
+    let (tables, _) = rest.split_once("<!-- /compare -->\n").expect("it has an end");
+    let compared = run(&["compare"]);
+    assert!(compared.status.success());
+    let printed = String::from_utf8_lossy(&compared.stdout);
+    assert_eq!(
+        tables.trim(),
+        printed.trim(),
+        "`cargo model compare` prints what stands there"
+    );
 }

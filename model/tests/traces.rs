@@ -89,7 +89,7 @@ fn step(cell: &Cell<Row>, request: &Request<Row>, position: u64, durable: u64) -
 fn rule(stored: &Stored<Row>, request: &Request<Row>, now_us: u64, skew_us: u64) -> Served<Row> {
     let member = |id: NodeId| trellis_spec::layout::Member {
         id,
-        ..trellis_spec::layout::Member::storage([0; 32], [0; 16], String::new(), 1)
+        ..trellis_spec::layout::Member::storage([0; 32], [0; 16], String::new(), 1 << 40)
     };
     let layout = trellis_spec::layout::initial(NODES.map(member).to_vec(), 3, 8).unwrap();
     let view = View {

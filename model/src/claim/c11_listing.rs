@@ -27,10 +27,10 @@ pub(super) fn claim() -> Claim {
                 2_500_654,
                 moving,
             ),
-            Size::large("W;DEL|LIST;LIST", "strict", 0, strict),
-            Size::large("W|W|LIST;LIST", "strict", 0, strict),
-            Size::large("W;DEL|W@1|LIST;R", "strict, one row a page", 0, paged),
-            Size::large("W|INM|LIST", "strict", 0, strict),
+            Size::large("W;DEL|LIST;LIST", "strict", 629_663, strict),
+            Size::large("W|W|LIST;LIST", "strict", None, strict),
+            Size::large("W;DEL|W@1|LIST;R", "strict, one row a page", None, paged),
+            Size::large("W|INM|LIST", "strict", 2_168_885, strict),
         ],
         mutants: vec![
             Mutant::rule(

@@ -18,8 +18,8 @@ pub(super) fn claim() -> Claim {
             Size::small("W;RR|W", "strict", 299_215, strict),
             Size::large("W|W|RR", "strict, clocks in order", 2_142_115, ordered),
             Size::large("W|W|RR", "strict", 4_284_230, strict),
-            Size::large("W|W|RR", "available, clocks in order", 0, ordered_available),
-            Size::large("W|INM|RR", "strict, clocks in order", 0, ordered),
+            Size::large("W|W|RR", "available, clocks in order", None, ordered_available),
+            Size::large("W|INM|RR", "strict, clocks in order", None, ordered),
         ],
         mutants: vec![
             Mutant::rule(

@@ -22,7 +22,7 @@ pub(super) fn claim() -> Claim {
             Size::small("W;W|R", "available", 29_561, available),
             Size::large("W|W|R", "available", 1_391_713, available),
             Size::large("W|W|RR", "strict", 4_276_552, strict),
-            Size::large("W|W|RR", "available, clocks in order", 0, ordered_available),
+            Size::large("W|W|RR", "available, clocks in order", None, ordered_available),
             Size::five("W|W|RR", "available", available),
         ],
         mutants: vec![

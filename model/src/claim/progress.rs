@@ -16,8 +16,8 @@ pub(super) fn claim() -> Claim {
             Size::small("W|INM", "available", 26_988, live),
             Size::small("INM|INM", "one dead replica, clocks in order", 13_826, dead),
             Size::small("W|RR", "one dead replica", 256, dead),
-            Size::large("INM|INM|INM", "one dead replica, clocks in order", 0, dead),
-            Size::large("W|INM|R", "one dead replica, clocks in order", 0, dead),
+            Size::large("INM|INM|INM", "one dead replica, clocks in order", None, dead),
+            Size::large("W|INM|R", "one dead replica, clocks in order", None, dead),
         ],
         mutants: vec![
             Mutant::around(

@@ -19,8 +19,8 @@ pub(super) fn claim() -> Claim {
             Size::small("W|RR", "at most five rounds", 4_585, strict),
             Size::small("W|H;R", "at most five rounds", 4_485, strict),
             Size::small("INM|R", "at most five rounds", 1_226, strict),
-            Size::large("W|W|R", "clocks in order, at most five rounds", 0, ordered),
-            Size::large("W|INM|R", "clocks in order, at most five rounds", 0, ordered),
+            Size::large("W|W|R", "clocks in order, at most five rounds", 406_594, ordered),
+            Size::large("W|INM|R", "clocks in order, at most five rounds", None, ordered),
         ],
         mutants: vec![Mutant::rule(
             "head-taken-for-whole",

@@ -9,8 +9,7 @@
 //! its first proposal may have been accepted and replaced, and the paper leaves such retries to the client.
 
 use super::guarantee::Guarantee::Linearizable;
-use super::quorum::bit;
-use super::trial::{CALM, breaks, keeps, lacks};
+use super::trial::{CALM, breaks, keeps, lacks, large};
 use super::{Here, Links, Membership, Party, Protocol, Request};
 use crate::claim::Claim;
 use crate::coordinator::Outcome;
@@ -177,9 +176,16 @@ impl Protocol for Consensus {
             (_, Message::Refused(ballot, newer)) if ballot == client.ballot => {
                 return Self::refused(client, newer, here);
             }
-            _ => return None,
+            (
+                None | Some(_),
+                Message::Prepare(_)
+                | Message::Promise(..)
+                | Message::Accept(_)
+                | Message::Done(_)
+                | Message::Refused(..),
+            ) => return None,
         }
-        client.agreed |= bit(from);
+        client.agreed |= from.bit();
         if client.agreed.count_ones() < here.config.majority() {
             return None;
         }
@@ -215,6 +221,7 @@ pub(super) fn claim() -> Claim {
         sizes: vec![
             keeps(&CASPAXOS, Linearizable, "W|R", CALM, 371_294),
             keeps(&CASPAXOS, Linearizable, "INM|INM", CALM, 67_344),
+            large(keeps(&CASPAXOS, Linearizable, "W|RR", CALM, 4_682_073)),
         ],
         mutants: vec![
             lacks(

@@ -25,8 +25,8 @@ pub enum Guarantee {
     MonotonicReads,
     /// Where nothing is under way, all live members of the newest configuration hold the same.
     Converges,
-    /// What the protocol's own page says of every state.
-    Invariant,
+    /// What the protocol itself says of every state, in these words.
+    Invariant(&'static str),
 }
 
 impl Guarantee {
@@ -38,7 +38,7 @@ impl Guarantee {
             Guarantee::ReadAfterWrite => "reads follow writes",
             Guarantee::MonotonicReads => "reads follow reads",
             Guarantee::Converges => "copies converge",
-            Guarantee::Invariant => "the protocol's invariant holds",
+            Guarantee::Invariant(sentence) => sentence,
         }
     }
 
@@ -46,7 +46,7 @@ impl Guarantee {
     pub fn holds<P: Protocol>(self, protocol: &P, script: &Script, state: &State<P>) -> bool {
         match self {
             Guarantee::Converges => converged(state),
-            Guarantee::Invariant => protocol.invariant(state),
+            Guarantee::Invariant(_) => protocol.invariant(state),
             Guarantee::Linearizable | Guarantee::Sequential | Guarantee::ReadAfterWrite | Guarantee::MonotonicReads => {
                 history::holds(&self.entries(script, state), 1, WriteMode::Strict)
             }
@@ -59,7 +59,7 @@ impl Guarantee {
             Guarantee::Sequential => earlier.client == later.client,
             Guarantee::ReadAfterWrite => !is_read(earlier),
             Guarantee::MonotonicReads => is_read(earlier) == is_read(later),
-            Guarantee::Converges | Guarantee::Invariant => false,
+            Guarantee::Converges | Guarantee::Invariant(_) => false,
         }
     }
 
@@ -108,7 +108,7 @@ fn converged<P: Protocol>(state: &State<P>) -> bool {
 mod tests {
     use super::*;
     use crate::coordinator::Outcome;
-    use crate::workbench::quorum::Quorum;
+    use crate::workbench::quorum::{ABD, Quorum};
 
     /// A history of `script` in which each operation began after those of the mask and was told this.
     fn kept(guarantee: Guarantee, script: &str, told: &[(u16, Outcome)]) -> bool {
@@ -118,7 +118,7 @@ mod tests {
             let outcome = outcome.clone();
             *progress = Progress::Told { outcome, after: *after };
         }
-        guarantee.holds(&Quorum::abd(), &script, &state)
+        guarantee.holds(&ABD, &script, &state)
     }
 
     fn found(op: impl Into<Option<u8>>) -> Outcome {

@@ -11,6 +11,21 @@ pub enum Party {
     Client(OpIndex),
 }
 
+impl Party {
+    /// Is it a node?
+    pub fn is_node(self) -> bool {
+        matches!(self, Party::Node(_))
+    }
+
+    /// Its bit in a set of nodes.
+    pub fn bit(self) -> u8 {
+        match self {
+            Party::Node(node) => 1 << node,
+            Party::Client(_) => 0,
+        }
+    }
+}
+
 /// The nodes that keep the register, from one suspicion to the next. Their order is the chain's, where there is one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Config {

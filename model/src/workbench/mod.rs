@@ -16,6 +16,7 @@ pub mod elastic;
 pub mod guarantee;
 pub mod here;
 pub mod log;
+mod narrate;
 pub mod primary;
 pub mod quorum;
 pub mod register;

@@ -1,7 +1,7 @@
 //! Primary and backups.
 //!
 //! *Alsberg, Day: A Principle for Resilient Sharing of Distributed Resources, ICSE 1976; Budhiraja, Marzullo, Schneider,
-//! Toueg: The Primary-Backup Approach, in Mullender (ed.): Distributed Systems, 1993, section 8.3.* Clients talk to the
+//! Toueg: The Primary-Backup Approach, in Mullender (ed.): Distributed Systems, 1993, chapter 8.* Clients talk to the
 //! primary. It applies what they ask, brings its backups up to date, and answers when all of them are; a read waits for
 //! the writes that it saw. When the primary fails, a backup takes its place and brings the others to its own state.
 //!
@@ -170,7 +170,7 @@ pub(super) fn claim() -> Claim {
         name: "primary-backup",
         sentence: "A primary that answers when all backups are up to date keeps a linearizable register while failures are \
                    detected rightly; while a node is removed that lives, reads may be old.",
-        source: "Alsberg, Day 1976; Budhiraja, Marzullo, Schneider, Toueg 1993, section 8.3",
+        source: "Alsberg, Day 1976; Budhiraja, Marzullo, Schneider, Toueg 1993, chapter 8",
         sizes: vec![
             keeps(&PRIMARY, Linearizable, "W|INM|RR", FAILOVER, 28_948),
             keeps(&PRIMARY, Linearizable, "W|RR", TWO_FAILOVERS, 6_728),

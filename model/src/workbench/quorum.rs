@@ -1,8 +1,8 @@
 //! Read and write quorums.
 //!
-//! *Attiya, Bar-Noy, Dolev: Sharing Memory Robustly in Message-Passing Systems, JACM 42(1), 1995, section 3; with several
+//! *Attiya, Bar-Noy, Dolev: Sharing Memory Robustly in Message-Passing Systems, JACM 42(1), 1995; with several
 //! writers as in Lynch, Shvartsman: Robust Emulation of Shared Memory Using Dynamic Quorum-Acknowledged Broadcasts, FTCS
-//! 1997, section 4.* Each copy has a tag. A write asks a majority for the newest tag and stores its value under a newer
+//! 1997.* Each copy has a tag. A write asks a majority for the newest tag and stores its value under a newer
 //! one at a majority. A read asks a majority, takes the newest value, and stores *that* at a majority before it returns:
 //! the write-back, without which a later read may miss it.
 //!
@@ -40,7 +40,8 @@ enum Flaw {
 }
 
 const PLAIN: Quorum = Quorum::new(Reads::AtOnce, Flaw::None);
-const ABD: Quorum = Quorum::new(Reads::WrittenBack, Flaw::None);
+/// The published protocol.
+pub(super) const ABD: Quorum = Quorum::new(Reads::WrittenBack, Flaw::None);
 
 /// A value and its tag: a number, and the writer to break ties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,11 +82,6 @@ enum Phase {
 impl Quorum {
     const fn new(reads: Reads, flaw: Flaw) -> Self {
         Quorum { reads, flaw }
-    }
-
-    /// The published protocol.
-    pub fn abd() -> Self {
-        ABD
     }
 
     fn store(&self, client: &mut Client, here: &mut Here<'_, Message>) -> Option<Outcome> {
@@ -155,9 +151,12 @@ impl Protocol for Quorum {
         match (&client.phase, message) {
             (Phase::Asking, Message::Held(version)) => client.newest = client.newest.max(version),
             (Phase::Storing(_), Message::Stored) => {}
-            (Phase::Asking | Phase::Storing(_), _) => return None,
+            (
+                Phase::Asking | Phase::Storing(_),
+                Message::Query | Message::Held(_) | Message::Store(_) | Message::Stored,
+            ) => return None,
         }
-        client.answered |= bit(from);
+        client.answered |= from.bit();
         if !self.is_enough(client, here) {
             return None;
         }
@@ -174,14 +173,6 @@ impl Protocol for Quorum {
 
     fn payload(message: &Message) -> usize {
         usize::from(matches!(message, Message::Held(_) | Message::Store(_)))
-    }
-}
-
-/// The bit of a node in a set of nodes.
-pub(super) fn bit(party: Party) -> u8 {
-    match party {
-        Party::Node(node) => 1 << node,
-        Party::Client(_) => 0,
     }
 }
 
@@ -219,7 +210,7 @@ pub(super) fn abd() -> Claim {
     Claim {
         name: "abd",
         sentence: "A register on majorities whose reads write back what they return is linearizable.",
-        source: "Attiya, Bar-Noy, Dolev 1995, section 3; Lynch, Shvartsman 1997, section 4",
+        source: "Attiya, Bar-Noy, Dolev 1995; Lynch, Shvartsman 1997",
         sizes: vec![
             keeps(&ABD, Linearizable, "W|RR", CALM, 9_682),
             keeps(&ABD, Linearizable, "W|W|R", CALM, 330_221),

@@ -24,6 +24,7 @@ pub struct Run<P: Protocol> {
     homes: Vec<u8>,
     queue: BTreeMap<When, Envelope<P::Message>>,
     sent: u64,
+    payloads: BTreeMap<Party, u64>,
 }
 
 /// Time, the durable writes behind it, and the order of sending.
@@ -40,6 +41,8 @@ pub struct Taken {
     pub messages: u64,
     /// Values that travelled in them.
     pub payloads: u64,
+    /// Those of them that came from one sender, at most.
+    pub most_from_one: u64,
 }
 
 impl<P: Protocol> Run<P> {
@@ -52,6 +55,7 @@ impl<P: Protocol> Run<P> {
             homes: Vec::new(),
             queue: BTreeMap::new(),
             sent: 0,
+            payloads: BTreeMap::new(),
         }
     }
 
@@ -77,6 +81,7 @@ impl<P: Protocol> Run<P> {
         self.state.ops.push(Progress::Waiting);
         self.homes.push(nearest);
         let epoch = self.state.newest().epoch;
+        self.payloads.clear();
         let sent = self.state.begin(&self.protocol, Request { op, kind }, epoch, nearest);
         self.post((0, 0), Party::Client(op), sent);
         let taken = self.settle(Some(op))?;
@@ -86,10 +91,9 @@ impl<P: Protocol> Run<P> {
     /// Until nothing is under way; what `op` took, if it was answered.
     fn settle(&mut self, op: Option<OpIndex>) -> Option<Taken> {
         let mut taken = None;
-        let (mut messages, mut payloads) = (0, 0);
+        let mut messages = 0;
         while let Some(((time, durable, _), envelope)) = self.queue.pop_first() {
             messages += 1;
-            payloads += P::payload(&envelope.message) as u64;
             let to = envelope.to;
             let sent = self.state.receive(&self.protocol, envelope);
             self.post((time, durable), to, sent);
@@ -101,7 +105,8 @@ impl<P: Protocol> Run<P> {
             time_us,
             durable,
             messages,
-            payloads,
+            payloads: self.payloads.values().sum(),
+            most_from_one: self.payloads.values().copied().max().unwrap_or(0),
         })
     }
 
@@ -113,6 +118,7 @@ impl<P: Protocol> Run<P> {
                 self.delays[self.zone(from)][self.zone(sent.to)]
             };
             self.sent += 1;
+            *self.payloads.entry(from).or_default() += P::payload(&sent.message) as u64;
             let when = (time + delay, durable + sent.stores, self.sent);
             self.queue.insert(when, Envelope::of(from, sent));
         }

@@ -1,7 +1,7 @@
 //! What a protocol costs, and what it survives: measured, not argued.
 
 use super::run::{Delays, Run, Taken};
-use super::{Conditions, Membership, Protocol};
+use super::{Conditions, Links, Membership, Protocol};
 use crate::script::Kind;
 use crate::value::Condition;
 
@@ -20,6 +20,10 @@ pub const HEADER_BYTES: u64 = 128;
 /// The costs of a protocol on three nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sheet {
+    /// What it expects of links.
+    pub links: Links,
+    /// Whether its nodes are replaced.
+    pub membership: Membership,
     /// A write of a register that was written before, and at rest.
     pub write: Costs,
     /// A read of it.
@@ -69,6 +73,8 @@ impl Costs {
 /// Measures a protocol.
 pub fn sheet<P: Protocol>(protocol: &P) -> Sheet {
     Sheet {
+        links: P::LINKS,
+        membership: P::MEMBERSHIP,
         write: costs(protocol, Kind::Write),
         read: costs(protocol, Kind::Read),
         conditional: (P::CONDITIONS == Conditions::Offered).then(|| costs(protocol, Kind::Put(Condition::Present))),
@@ -131,4 +137,45 @@ fn finishes<P: Protocol>(protocol: &P, kind: Kind, dead: u8, removal: Removal) -
         }
         run.perform(kind, nearest).is_some()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workbench::chain::CHAIN;
+    use crate::workbench::elastic::ELASTIC;
+    use crate::workbench::quorum::ABD;
+
+    #[test]
+    fn a_chain_costs_what_its_links_say() {
+        let sheet = sheet(&CHAIN);
+        // Client, head, middle, tail, client; and two acknowledgements back.
+        assert_eq!((sheet.write.round_trips(), sheet.write.alike.messages), (2.0, 6));
+        assert_eq!((sheet.write.alike.durable, sheet.write.alike.most_from_one), (3, 1));
+        let [ab, bc, ca] = [ZONES[0][1], ZONES[1][2], ZONES[2][0]];
+        assert_eq!(
+            sheet.write.zones_us,
+            [ZONES[0][0] + ab + bc + ca, 2 * ab + 2 * bc, ca + ab + bc + ZONES[2][2]]
+        );
+        assert_eq!(sheet.read.zones_us[2], 2 * ZONES[2][2]);
+    }
+
+    #[test]
+    fn a_majority_waits_for_the_nearer_of_two_others() {
+        let sheet = sheet(&ABD);
+        assert_eq!((sheet.write.round_trips(), sheet.read.round_trips()), (2.0, 2.0));
+        let [ab, ac] = [ZONES[0][1], ZONES[0][2]];
+        assert_eq!(sheet.read.zones_us, [4 * ab, 4 * ab, 4 * ac]);
+        assert_eq!(sheet.conditional, None);
+    }
+
+    #[test]
+    fn who_needs_all_waits_for_the_dead_to_be_removed() {
+        let [one, two] = sheet(&ELASTIC).survives;
+        assert_eq!((one.writes, one.reads, one.removed), (0, 0, Some(3)));
+        assert_eq!((two.writes, two.reads, two.removed), (0, 0, Some(3)));
+        let [one, two] = sheet(&ABD).survives;
+        assert_eq!((one.writes, one.reads, one.removed), (3, 3, None));
+        assert_eq!((two.writes, two.reads), (0, 0));
+    }
 }

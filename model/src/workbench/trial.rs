@@ -20,8 +20,8 @@ pub(crate) const TWO_FAILOVERS: Harm = harm(2, 2, Suspicion::Right);
 /// Besides, one node is removed that may be alive.
 pub(crate) const MISJUDGED: Harm = harm(0, 1, Suspicion::Wrong);
 
-/// Besides, two nodes are removed that may be alive.
-pub(crate) const MISJUDGED_TWICE: Harm = harm(0, 2, Suspicion::Wrong);
+/// Besides, two nodes are removed that may be alive, and one crashes.
+pub(crate) const MISJUDGED_TWICE: Harm = harm(1, 2, Suspicion::Wrong);
 
 const fn harm(crashes: u8, removals: u8, suspicion: Suspicion) -> Harm {
     Harm {
@@ -137,7 +137,7 @@ impl Harm {
             (0, 0, _) => "messages late or lost",
             (1, _, Suspicion::Right) => "one node crashes and is removed",
             (_, _, Suspicion::Right) => "two nodes crash and are removed",
-            (_, 2, Suspicion::Wrong) => "two nodes are removed, perhaps alive",
+            (_, 2, Suspicion::Wrong) => "two nodes are removed, perhaps alive, and one crashes",
             (_, _, Suspicion::Wrong) => "one node is removed, perhaps alive",
         }
     }
@@ -165,6 +165,14 @@ pub(crate) fn keeps(
         search: Search::Exhaustive,
         unique: Some(unique),
         effort: Effort::Small,
+    }
+}
+
+/// A size for a person to run.
+pub(crate) fn large(size: Size) -> Size {
+    Size {
+        effort: Effort::Large,
+        ..size
     }
 }
 

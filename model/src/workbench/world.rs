@@ -6,8 +6,6 @@
 //! thrown away, by the law of [`Protocol`]. A message that is never handled is a message lost. `tests/crosscheck.rs`
 //! compares with worlds that use neither fusion nor purge.
 
-use std::fmt::Write as _;
-
 use stateright::{Model, Property};
 
 use super::guarantee::Guarantee;
@@ -78,25 +76,9 @@ pub enum Hearing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// An operation begins, and one of its first messages is handled.
-    Begin {
-        /// Which.
-        op: OpIndex,
-        /// The configuration that its client goes by.
-        epoch: u8,
-        /// The node that is nearest to it.
-        nearest: u8,
-        /// Which message.
-        first: usize,
-        /// Is the answer heard?
-        hearing: Hearing,
-    },
-    /// A message on its way is handled.
-    Deliver {
-        /// Which.
-        message: usize,
-        /// Is the answer heard?
-        hearing: Hearing,
-    },
+    Begin(Start, Hearing),
+    /// A message on its way, by its place there, is handled.
+    Deliver(usize, Hearing),
     /// A node crashes for good.
     Crash(u8),
     /// The configuration service removes a node.
@@ -105,41 +87,67 @@ pub enum Action {
     Inform(u8),
 }
 
+/// How an operation begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which.
+    pub op: OpIndex,
+    /// The configuration that its client goes by.
+    pub epoch: u8,
+    /// The node that is nearest to it.
+    pub nearest: u8,
+    /// Which of its first messages is handled.
+    pub first: usize,
+}
+
+impl Action {
+    /// Is it that a client does not hear the answer?
+    pub fn loses_answer(self) -> bool {
+        matches!(
+            self,
+            Action::Begin(_, Hearing::Lost) | Action::Deliver(_, Hearing::Lost)
+        )
+    }
+}
+
+const HEARINGS: [Hearing; 2] = [Hearing::Heard, Hearing::Lost];
+
 impl<P: Protocol> Bench<P> {
     fn beginnings(&self, state: &State<P>, actions: &mut Vec<Action>) {
-        for (op, deed) in self.script.deeds.iter().enumerate() {
-            let before = self.script.deeds[..op].iter().zip(&state.ops);
-            let mut own = before.filter(|(earlier, _)| earlier.client == deed.client);
-            let free = own.all(|(_, progress)| matches!(progress, Progress::Told { .. }));
-            if !free || state.ops[op] != Progress::Waiting {
-                continue;
-            }
-            let op = OpIndex(op as u8);
-            for config in &state.configs {
-                for nearest in 0..self.nodes {
-                    let sent = state
-                        .clone()
-                        .begin(&self.protocol, self.request(op), config.epoch, nearest);
-                    for first in 0..sent.len() {
-                        actions.extend([Hearing::Heard, Hearing::Lost].map(|hearing| Action::Begin {
-                            op,
-                            epoch: config.epoch,
-                            nearest,
-                            first,
-                            hearing,
-                        }));
-                    }
-                }
+        let ops = (0..self.script.deeds.len()).filter(|op| self.may_begin(state, *op));
+        for op in ops.map(|op| OpIndex(op as u8)) {
+            for (config, nearest) in state
+                .configs
+                .iter()
+                .flat_map(|config| (0..self.nodes).map(move |node| (config, node)))
+            {
+                let epoch = config.epoch;
+                let mut began = state.clone();
+                let sent = began.begin(&self.protocol, self.request(op), epoch, nearest);
+                let starts = (0..sent.len()).map(|first| Start {
+                    op,
+                    epoch,
+                    nearest,
+                    first,
+                });
+                actions.extend(starts.flat_map(|start| HEARINGS.map(|hearing| Action::Begin(start, hearing))));
             }
         }
     }
 
+    /// Those of one client follow each other.
+    fn may_begin(&self, state: &State<P>, op: usize) -> bool {
+        let client = self.script.deeds[op].client;
+        let earlier = self.script.deeds[..op].iter().zip(&state.ops);
+        let mut own = earlier.filter(|(deed, _)| deed.client == client);
+        state.ops[op] == Progress::Waiting && own.all(|(_, progress)| matches!(progress, Progress::Told { .. }))
+    }
+
     fn deliveries(&self, state: &State<P>, actions: &mut Vec<Action>) {
-        for (message, envelope) in state.flight.iter().enumerate() {
-            let before = message.checked_sub(1).map(|before| &state.flight[before]);
+        for (place, envelope) in state.flight.iter().enumerate() {
+            let before = place.checked_sub(1).map(|before| &state.flight[before]);
             if !before.is_some_and(|before| before == envelope || must_wait::<P>(before, envelope)) {
-                let hearings = [Hearing::Heard, Hearing::Lost];
-                actions.extend(hearings.map(|hearing| Action::Deliver { message, hearing }));
+                actions.extend(HEARINGS.map(|hearing| Action::Deliver(place, hearing)));
             }
         }
     }
@@ -163,30 +171,23 @@ impl<P: Protocol> Bench<P> {
         actions.extend(newest.members.iter().copied().filter(ignorant).map(Action::Inform));
     }
 
-    fn request(&self, op: OpIndex) -> Request {
+    pub(super) fn request(&self, op: OpIndex) -> Request {
         let kind = self.script.kind(op);
         Request { op, kind }
     }
 
-    /// Does it; tells of how many answers that were sent.
-    fn apply(&self, state: &mut State<P>, action: Action) -> usize {
+    /// Does it; tells how many answers were sent to clients.
+    pub(super) fn apply(&self, state: &mut State<P>, action: Action) -> usize {
         match action {
-            Action::Begin {
-                op,
-                epoch,
-                nearest,
-                first,
-                hearing,
-            } => {
-                let mut sent = state.begin(&self.protocol, self.request(op), epoch, nearest);
-                let first = sent.remove(first);
-                let me = Party::Client(op);
+            Action::Begin(start, hearing) => {
+                let me = Party::Client(start.op);
+                let mut sent = self.start(state, start);
+                let first = sent.remove(start.first);
                 self.post(state, me, sent, Hearing::Heard);
-                let envelope = Envelope::of(me, first);
-                self.handle(state, envelope, hearing)
+                self.handle(state, Envelope::of(me, first), hearing)
             }
-            Action::Deliver { message, hearing } => {
-                let envelope = state.flight.remove(message);
+            Action::Deliver(place, hearing) => {
+                let envelope = state.flight.remove(place);
                 self.handle(state, envelope, hearing)
             }
             Action::Crash(node) => {
@@ -202,6 +203,10 @@ impl<P: Protocol> Bench<P> {
                 self.post(state, Party::Node(node), sent, Hearing::Heard)
             }
         }
+    }
+
+    pub(super) fn start(&self, state: &mut State<P>, start: Start) -> Vec<Sent<P::Message>> {
+        state.begin(&self.protocol, self.request(start.op), start.epoch, start.nearest)
     }
 
     fn handle(&self, state: &mut State<P>, envelope: Envelope<P::Message>, hearing: Hearing) -> usize {
@@ -267,74 +272,11 @@ impl<P: Protocol> Bench<P> {
                 unheard && later.receive(&self.protocol, answer).is_empty() && later == before
             })
     }
-
-    fn narrate(&self, last: &State<P>, action: Action) -> String {
-        let told = |state: &State<P>| -> Vec<OpIndex> {
-            let ops = (0..state.ops.len() as u8).map(OpIndex);
-            ops.filter(|op| state.outcome(*op).is_some()).collect()
-        };
-        let mut text = match action {
-            Action::Begin {
-                op,
-                epoch,
-                nearest,
-                first,
-                ..
-            } => {
-                let request = self.request(op);
-                let mut began = last.clone();
-                let sent = began.begin(&self.protocol, request, epoch, nearest).swap_remove(first);
-                format!(
-                    "#{} begins: {}. {}",
-                    op.0,
-                    request.kind,
-                    handled(Party::Client(op), sent.to, &sent.message)
-                )
-            }
-            Action::Deliver { message, .. } => {
-                let envelope = &last.flight[message];
-                handled(envelope.from, envelope.to, &envelope.message)
-            }
-            Action::Crash(node) => format!("{} crashes", name(Party::Node(node))),
-            Action::Remove(node) => format!("the configuration service removes {}", name(Party::Node(node))),
-            Action::Inform(node) => format!("{} hears of the newest configuration", name(Party::Node(node))),
-        };
-        if let Action::Begin {
-            hearing: Hearing::Lost, ..
-        }
-        | Action::Deliver {
-            hearing: Hearing::Lost, ..
-        } = action
-        {
-            text += "; the answer is lost";
-        }
-        let mut next = last.clone();
-        self.apply(&mut next, action);
-        let before = told(last);
-        for op in told(&next).into_iter().filter(|op| !before.contains(op)) {
-            if let Some(outcome) = next.outcome(op) {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "; #{} is told: {outcome:?}", op.0);
-            }
-        }
-        text
-    }
 }
 
 /// Must a message wait for the one before it?
 fn must_wait<P: Protocol>(before: &Envelope<P::Message>, envelope: &Envelope<P::Message>) -> bool {
     P::LINKS == Links::Ordered && (before.from, before.to) == (envelope.from, envelope.to)
-}
-
-fn handled(from: Party, to: Party, message: &impl std::fmt::Debug) -> String {
-    format!("{} handles {message:?} from {}", name(to), name(from))
-}
-
-fn name(party: Party) -> String {
-    match party {
-        Party::Node(node) => format!("node {node}"),
-        Party::Client(op) => format!("#{}", op.0),
-    }
 }
 
 impl<P: Protocol> Model for Bench<P> {
@@ -354,17 +296,7 @@ impl<P: Protocol> Model for Bench<P> {
     fn next_state(&self, last: &State<P>, action: Action) -> Option<State<P>> {
         let mut next = last.clone();
         let answers = self.apply(&mut next, action);
-        let lost = matches!(
-            action,
-            Action::Begin {
-                hearing: Hearing::Lost,
-                ..
-            } | Action::Deliver {
-                hearing: Hearing::Lost,
-                ..
-            }
-        );
-        if lost && answers == 0 {
+        if action.loses_answer() && answers == 0 {
             return None;
         }
         self.tidy(&mut next);
