@@ -133,22 +133,31 @@ impl Keeper {
         self.shelves.references.has(partition, reference)
     }
 
-    /// Drops all references of a partition that this node has left for good; their data follow after the grace.
-    pub(crate) async fn leave(&self, partition: Partition) -> Result<(), KeeperError> {
+    /// Drops all references of a partition that this node has left, as long as it `may_leave` it; their data follow after
+    /// the grace.
+    pub(crate) async fn leave(
+        &self,
+        partition: Partition,
+        may_leave: impl Fn() -> bool + Clone + Send + Sync + 'static,
+    ) -> Result<(), KeeperError> {
         const STEP_REFERENCES: usize = 256;
         loop {
             let (references, _, _) = self.shelves.references.after(partition, None, STEP_REFERENCES)?;
             if references.is_empty() {
                 return Ok(());
             }
-            let (shelves, now_us) = (self.shelves.clone(), self.env.clock.wall_us());
-            self.to_the_end("leave a partition", async move {
+            let (shelves, now_us, may_leave) = (self.shelves.clone(), self.env.clock.wall_us(), may_leave.clone());
+            let left = self.to_the_end("leave a partition", async move {
                 for reference in &references {
-                    shelves.leave(partition, reference, now_us).await?;
+                    if !shelves.leave(partition, reference, now_us, &may_leave).await? {
+                        return Ok(false);
+                    }
                 }
-                Ok(())
-            })
-            .await?;
+                Ok(true)
+            });
+            if !left.await? {
+                return Ok(());
+            }
         }
     }
 
@@ -259,13 +268,24 @@ impl Shelves {
         Ok(dropped)
     }
 
-    async fn leave(&self, partition: Partition, reference: &BlockReference, since_us: u64) -> Result<(), KeeperError> {
+    /// Whether the node may leave is asked under the lock under which references are added: one that comes with a newer
+    /// layout comes after.
+    async fn leave(
+        &self,
+        partition: Partition,
+        reference: &BlockReference,
+        since_us: u64,
+        may_leave: &(impl Fn() -> bool + Sync),
+    ) -> Result<bool, KeeperError> {
         self.rows.ready().await.map_err(CellsError::from)?;
         let _lock = self.locks.take(&reference.block.0).await;
+        if !may_leave() {
+            return Ok(false);
+        }
         let others = self.references.has_others(partition, reference)?;
         let mark = (!others).then_some(Mark { since_us });
         self.references.remove(partition, reference, mark)?;
-        Ok(())
+        Ok(true)
     }
 
     /// That nobody refers to the data must be durable before they go: a reference whose removal a crash takes back

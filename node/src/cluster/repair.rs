@@ -27,6 +27,9 @@ use super::migration::{Moved, Movers, Moves};
 use super::replica::Payload;
 use crate::link::Lane;
 
+/// How long after a round that did not find everything whole the next one follows.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// What a node knows about its own copies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -137,36 +140,46 @@ impl Repairer {
         self.coordinator.repairs()
     }
 
-    /// Goes round after round for ever.
+    /// Goes round after round for ever: sooner where something is not known to be whole.
     pub async fn run(self) {
         let pause = Duration::from_millis(self.coordinator.limits.repair_pause_ms);
         loop {
             let before = self.repairs().repaired.now();
-            self.round().await;
+            let round = self.round().await;
             let repaired = self.repairs().repaired.now();
             if repaired != before {
                 tracing::info!(?repaired, "copied again what was missing here");
             }
+            let pause = match round {
+                Look::Whole => pause,
+                Look::Doubtful => pause.min(RETRY),
+            };
             let trouble = self.repairs().trouble.notified();
             // Either there is trouble or it is time.
             let _ = self.coordinator.env.timeout(pause, trouble).await;
         }
     }
 
-    /// One look at every partition that this node holds.
-    pub async fn round(&self) {
+    /// One look at every partition that this node holds; whether all are whole.
+    async fn round(&self) -> Look {
         let known = self.coordinator.layouts().now();
         let mine = mine(&known);
         self.repairs().whole().retain(|partition, _| mine.contains(partition));
+        let mut round = Look::Whole;
         for partition in mine {
             let began_us = self.coordinator.env.clock.wall_us();
-            match self.look(partition).await {
+            let look = self.look(partition).await;
+            match look {
                 Some(Look::Whole) => _ = self.repairs().whole().insert(partition, began_us),
                 Some(Look::Doubtful) => _ = self.repairs().whole().remove(&partition),
                 // Too few nodes answer: what was known stays true, and does not become newer.
                 None => {}
             }
+            if look != Some(Look::Whole) {
+                round = Look::Doubtful;
+            }
         }
+        round
     }
 
     /// Compares, and syncs where that shows a difference; nothing if too few answered.

@@ -17,9 +17,11 @@ impl Movers {
         self.clear_shelves(&known).await?;
         let newest = known.peer.knowledge.newest();
         for partition in newest.into_iter().flat_map(|newest| newest.block_partitions()) {
-            if droppable(&known, partition).is_some() {
-                let keeper = self.coordinator.replica.keeper();
-                keeper.leave(partition).await?;
+            let layouts = self.coordinator.layouts().clone();
+            // A newer layout may give the partition back at any moment.
+            let may_leave = move || droppable(&layouts.now(), partition).is_some();
+            if may_leave() {
+                self.coordinator.replica.keeper().leave(partition, may_leave).await?;
             }
         }
         Ok(())

@@ -179,6 +179,10 @@ impl Movers {
         let syncs = futures_util::stream::iter(due.clone()).map(|partition| self.sync(partition));
         let synced = syncs.buffer_unordered(self.coordinator.limits.sync_parallelism);
         let synced: usize = synced.filter(|synced| std::future::ready(*synced)).count().await;
+        if synced > 0 && synced == due.len() {
+            // What was synced has not been compared yet.
+            self.coordinator.repairs().repair_now();
+        }
         if let Err(error) = self.leave().await {
             tracing::warn!(%error, "what this node left is not cleared yet");
         }
