@@ -1,7 +1,7 @@
 //! The rule of rows, taken again; and the rows of a node from step to step.
 //!
-//! A step is given the row that the last one left, for nothing else changes it. After a crash it may be given an older
-//! one: but none older than what was durable, by what the node itself knew when it recorded; nor need it be one of
+//! A step is given the row that the last one left, for nothing but a sync changes it besides, and that is
+//! recorded. After a crash it may be given an older one: but none older than what was durable, by what the node itself knew when it recorded; nor need it be one of
 //! those in the trace, for what was recorded last may not have come to a file.
 
 use std::collections::HashMap;

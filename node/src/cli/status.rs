@@ -13,7 +13,8 @@ use crate::storage::Taking;
 /// Enough of an id to tell nodes apart.
 const ID_DIGITS: usize = 16;
 
-/// Shows how a node is, which other nodes it is connected to, and how full its disk is.
+/// Shows how a node is, whether every copy is where it should be, which other nodes it is connected to, and how full its
+/// disk is.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

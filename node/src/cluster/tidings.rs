@@ -1,8 +1,8 @@
 //! What nodes tell each other of layouts: which there are, and who is synced for which.
 //!
 //! Both are facts that stay true, so they may be told by anybody to anybody, late, twice, in any order. Every node asks
-//! every node that some layout names or that it knows otherwise, when it learns something and ever again; whoever asks says how much it knows, and
-//! is told what it lacks. Elections of the next layout travel the same way.
+//! every node that some layout names or that it knows otherwise, when it learns something and ever again; whoever asks
+//! says how much it knows, and is told what it lacks. Elections of the next layout travel the same way.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;

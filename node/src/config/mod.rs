@@ -100,7 +100,7 @@ pub struct LinksConfig {
     /// Where other nodes dial this one.
     pub listen: SocketAddr,
     /// Where other nodes are to dial this one, host and port, if that differs from what they are told otherwise: its
-    /// address in the layout, then where it listens, or from where they see it come.
+    /// address in `initial_layout`, then where it listens, or from where they see it come.
     pub advertise: Option<String>,
     /// Their times.
     pub timing: Timing,

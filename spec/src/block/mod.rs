@@ -2,7 +2,8 @@
 //!
 //! A block is immutable, named by its content, and shared by every version that has the same bytes. Each version that
 //! uses it leaves a *reference* at the block's replicas ([`BlockReference`](crate::row::BlockReference)), and the last
-//! reference to go takes the bytes with it. This is the only place where acknowledged bytes are destroyed, so it is
+//! reference to go takes the bytes with it. Here, and where a node forgets a partition that it left
+//! ([`Droppable`](crate::layout::Droppable)), acknowledged bytes are destroyed, so it is
 //! claim C10: *the block and the reference of every current acknowledged version are, verified, on a majority of the
 //! oldest active set and on every synced owner of a newer one.*
 //!

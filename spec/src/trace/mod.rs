@@ -4,9 +4,9 @@
 //! result. What a trace can show beyond that is whether the driver does what it says: that it sends what an attempt
 //! asks for, and that the row it gives to a rule is the one that the rule left there before.
 //!
-//! Nothing here writes or reads files. A trace is a sequence of [`Record`]s; one record is one step of a replica, or one
-//! attempt from its beginning to its end, so that a record that is left out takes nothing else with it. Inline bodies
-//! are left out: the digest in a row's head stands for them.
+//! Nothing here writes or reads files. A trace is a sequence of [`Record`]s; one record is one step of a replica, one
+//! attempt from its beginning to its end, or a row that a sync took in, so that a record that is left out takes nothing
+//! else with it. Inline bodies are left out: the digest in a row's head stands for them.
 
 mod attempt;
 mod values;

@@ -3,13 +3,13 @@
 //! A run has two phases. In the *safety phase* clients put, read, delete, copy, list and upload in parts through several
 //! nodes, while nodes crash at any await point and come back with what was durable, links are cut (also in one direction
 //! only), messages are lost, doubled and late, disks are full or slow or fail, clocks are wrong, and layouts follow each
-//! other. Then all harm ends,
-//! and in the *healing phase* every operation must succeed again, every key must read the same through every node, and
-//! also when any one node is away. What clients were told in both goes to the checkers of [`history`](crate::history).
+//! other. Then all harm ends, and in the *healing phase* every operation must succeed again, every key must read the same
+//! through every node, and also when any one node is away. What clients were told in both goes to the checkers of [`history`](crate::history).
 //!
 //! The nodes are the ones that the binary runs, from the object store down to the rules of `trellis-spec`; only network,
 //! disks, clock and randomness are twins. Everything that chance decides is drawn from one seed: the same seed gives the
-//! same run, to the last poll. [`Sabotage`] puts a bug between a node and its disk, to see that the run notices.
+//! same run, to the last poll. [`Sabotage`] puts a bug between a node and its disk, or between
+//! two nodes, to see that the run notices.
 
 mod client;
 mod cluster;

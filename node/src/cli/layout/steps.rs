@@ -44,7 +44,7 @@ Example:
   trellis layout remove 0123abcd
 
 Staged on the node that is asked; nothing changes before `trellis layout apply`. Do not stop a node that was removed before
-`trellis layout history` says that the older layouts are retired.")]
+`trellis layout history` says that nothing moves.")]
 pub(in crate::cli) struct Remove {
     /// The node: its id, or any beginning of it that no other node has.
     node: String,

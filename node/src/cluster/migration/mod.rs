@@ -27,7 +27,7 @@ use super::layouts::{Known, LayoutsError};
 use crate::env::Boxed;
 use pace::Pace;
 
-/// What this node did for transitions since it started.
+/// What was copied to this node since it started, for transitions or for repairs.
 #[derive(Debug, Default)]
 pub struct Moves {
     rows: AtomicU64,
