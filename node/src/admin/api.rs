@@ -127,7 +127,7 @@ async fn route(observer: &Observer, request: Request<Incoming>) -> Result<Bytes,
         (Method::POST, ["v1", "layout", "apply"]) => Ok(to_json(&layout::apply(observer, read(request).await?).await?)),
         (Method::GET, ["v1", "layout", "history"]) => Ok(to_json(&layout::history(observer))),
         (Method::POST, ["v1", "repair", "compare"]) => {
-            observer.coordinator().repairs().repair_now();
+            observer.coordinator().compare_now();
             Ok(to_json(&()))
         }
         (Method::POST, ["v1", "repair", "scrub"]) => {

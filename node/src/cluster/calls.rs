@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use trellis_spec::layout::{LayoutVersion, Partition, Refusal, View};
+use trellis_spec::layout::{Partition, Refusal, View};
 use trellis_spec::peer::{Answer, Envelope};
 use trellis_spec::quorum::NodeId;
 
@@ -71,12 +71,17 @@ impl Calls {
             body: payload.into_bytes(),
         };
         Box::pin(async move {
+            // The view of the request may rest on what this node said of its own syncs: what raises it elsewhere must not
+            // be taken back by a crash here.
+            if calls.layouts().durable().await.is_err() {
+                return (Answer::Failed, Bytes::new());
+            }
             loop {
                 let answered = calls.send(node, lane, &message).await;
                 match &answered.0 {
                     Answer::Refused(Refusal::NeedLayout(version)) => {
-                        let before = LayoutVersion(version.0.saturating_sub(1));
-                        if !calls.teach(node, before).await {
+                        let knows = calls.exchange(node).await;
+                        if knows.is_none_or(|newest| newest < *version) {
                             calls.env.clock.sleep(calls.resend_pause).await;
                         }
                     }

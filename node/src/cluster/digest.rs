@@ -67,15 +67,22 @@ impl Replica {
 
     async fn digest_of_references(&self, partition: Partition) -> Result<u64, KeeperError> {
         let (mut hash, mut after): (Hash, Option<(BlockName, VersionId)>) = (Hash::new(), None);
+        let mut lacks = false;
         loop {
             let (found, next) = self.keeper().pull(partition, after, STEP).await?;
             found.iter().for_each(|pulled| add_reference(&mut hash, pulled));
+            lacks |= found.iter().any(|pulled| pulled.data == Data::Absent);
             match next {
                 Some(next) => after = Some(next),
-                None => return Ok(u64::from_le_bytes(hash.finalize().into())),
+                None => break,
             }
             self.rest(BETWEEN_STEPS).await;
         }
+        if lacks {
+            // Two that lack the same data do not prove to each other that nobody has them.
+            hash.update(self.layouts().now().peer.me.0.to_le_bytes());
+        }
+        Ok(u64::from_le_bytes(hash.finalize().into()))
     }
 }
 

@@ -92,6 +92,8 @@ impl Coordinator {
             .env
             .clock
             .sleep(Duration::from_millis(self.limits.request_deadline_ms));
+        let patience = || self.env.clock.sleep(Duration::from_millis(self.limits.patience_ms) * 2);
+        let mut patient = patience();
         let mut calls: FuturesUnordered<Boxed<'_, Heard>> = FuturesUnordered::new();
         let mut tries = Tries::new(self.env.clock.monotonic());
         let mut stamp = self.stamp(Stamp::ZERO);
@@ -121,6 +123,10 @@ impl Coordinator {
                     }
                     Some(Told::Evidence(_) | Told::Nothing) | None => Step::Wait,
                 },
+                () = &mut patient => {
+                    patient = patience();
+                    candidacy.on_patience()
+                }
                 () = &mut deadline => break candidacy.on_deadline(),
             };
         };

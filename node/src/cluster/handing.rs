@@ -1,5 +1,7 @@
 //! Rows and references on their way to a new owner: what a replica hands out, and what one takes in.
 
+use std::sync::atomic::Ordering;
+
 use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Partition, Pulled, View};
 use trellis_spec::peer::Answer;
@@ -63,7 +65,8 @@ impl Replica {
             Copied::Promised(above) => Ok(RowCopied::Promised(above)),
             Copied::Taken(_) if !held.content.is_whole() => Ok(RowCopied::NeedsBody),
             Copied::Taken(changed) => {
-                self.cells.replace(shelf, key, &cell, changed, Room::Upkeep)?;
+                let position = self.cells.replace(shelf, key, &cell, changed, Room::Upkeep)?;
+                self.copied.fetch_max(position.0, Ordering::Relaxed);
                 if let Some(recorder) = self.recorder().filter(|recorder| recorder.wants(key)) {
                     recorder.record(&Record::Copied {
                         partition,
@@ -75,6 +78,12 @@ impl Replica {
                 Ok(RowCopied::Taken)
             }
         }
+    }
+
+    /// Returns when everything that was taken in until now is on disk.
+    pub(super) async fn settle_down(&self) -> Result<(), Refused> {
+        let copied = Position(self.copied.load(Ordering::Relaxed));
+        self.durable(copied).await
     }
 
     /// Hands references to a new owner. What is kept after this, under an older view, is not acknowledged.

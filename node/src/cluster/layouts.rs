@@ -5,6 +5,7 @@
 //! answered under it cannot be taken back by a crash.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -60,6 +61,7 @@ pub struct Layouts {
     /// One change at a time.
     writing: Mutex<()>,
     changes: watch::Sender<u64>,
+    turns: AtomicUsize,
 }
 
 impl Known {
@@ -90,8 +92,10 @@ impl Known {
 
     /// Takes an announcement in; says whether it was new.
     fn hear(&mut self, said: &Announcement) -> bool {
-        let before = self.synced(said.partition, said.node);
-        let is_new = said.version > before;
+        // What no layout says that is known here cannot be true, or will be told again.
+        let layout = self.peer.knowledge.layout(said.version);
+        let is_owner = layout.is_some_and(|layout| layout.holds(said.node, said.partition));
+        let is_new = said.version > self.synced(said.partition, said.node) && is_owner;
         if is_new {
             self.synced.insert((said.partition, said.node), said.version);
         }
@@ -111,6 +115,7 @@ impl Layouts {
             now: RwLock::new(Arc::new(known)),
             writing: Mutex::new(()),
             changes: watch::Sender::new(0),
+            turns: AtomicUsize::new(0),
         })
     }
 
@@ -127,6 +132,11 @@ impl Layouts {
     /// The newest layout for which a node is known to be synced for a partition.
     pub fn synced(&self, partition: Partition, node: NodeId) -> LayoutVersion {
         self.now().synced(partition, node)
+    }
+
+    /// Another number each time.
+    pub(super) fn next_turn(&self) -> usize {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A signal at every change.

@@ -74,7 +74,12 @@ impl Coordinator {
                 Ok(Some(Told::Tidings(_) | Told::Elector(_) | Told::Nothing) | None) | Err(_) => None,
             }
         });
-        judge(&known, join_all(asked).await.into_iter().flatten().collect())
+        let nodes: BTreeMap<NodeId, Evidence> = join_all(asked).await.into_iter().flatten().collect();
+        // Who is ahead may have dropped what this node thinks that it holds.
+        if let Some((ahead, _)) = nodes.iter().find(|(_, evidence)| evidence.layout > known.newest()) {
+            self.calls.exchange(*ahead).await;
+        }
+        judge(&self.layouts().now(), nodes)
     }
 }
 
@@ -124,7 +129,7 @@ fn why_not(evidence: Option<&Evidence>, newest: LayoutVersion, partition: Partit
     let Some(evidence) = evidence else {
         return Some(Why::Away);
     };
-    if evidence.layout < newest {
+    if evidence.layout != newest {
         Some(Why::Behind)
     } else if evidence.unsynced.contains(&partition) {
         Some(Why::Syncing)

@@ -9,7 +9,7 @@
 //! What is known is kept as [`Evidence`]: since when a partition was not seen to be whole. It is lost with the process,
 //! for a disk may have changed while nobody looked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,8 +27,12 @@ use super::migration::{Moved, Movers, Moves};
 use super::replica::Payload;
 use crate::link::Lane;
 
-/// How long after a round that did not find everything whole the next one follows.
+/// How long after a look that did not find a partition whole the next one follows.
 const RETRY: Duration = Duration::from_secs(5);
+/// The shortest pause between two series of looks.
+const BREATH: Duration = Duration::from_secs(1);
+/// How long a digest may take: a partition is read for it.
+const DIGEST_WITHIN: Duration = Duration::from_secs(120);
 
 /// What a node knows about its own copies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,8 +64,10 @@ pub struct Repairs {
     pub(super) damaged: AtomicU64,
     /// Zero: not yet.
     pub(super) scrubbed_us: AtomicU64,
-    /// Something is known to be missing: the next round begins now.
-    pub(super) trouble: Notify,
+    /// Partitions of which something is known to be missing.
+    troubled: Mutex<BTreeSet<Partition>>,
+    /// There are some.
+    trouble: Notify,
     /// Somebody wants every block read now.
     pub(super) scrub: Notify,
 }
@@ -82,9 +88,14 @@ enum Look {
 }
 
 impl Repairs {
-    /// Begins a round now.
-    pub fn repair_now(&self) {
+    /// Looks at these partitions soon.
+    pub fn repair_now(&self, partitions: impl IntoIterator<Item = Partition>) {
+        self.troubled().extend(partitions);
         self.trouble.notify_one();
+    }
+
+    fn troubled(&self) -> MutexGuard<'_, BTreeSet<Partition>> {
+        self.troubled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to read every block now.
@@ -140,46 +151,68 @@ impl Repairer {
         self.coordinator.repairs()
     }
 
-    /// Goes round after round for ever: sooner where something is not known to be whole.
+    /// Goes round after round for ever; where something is not known to be whole, it looks again sooner.
     pub async fn run(self) {
         let pause = Duration::from_millis(self.coordinator.limits.repair_pause_ms);
+        let clock = self.coordinator.env.clock.clone();
         loop {
-            let before = self.repairs().repaired.now();
-            let round = self.round().await;
-            let repaired = self.repairs().repaired.now();
-            if repaired != before {
-                tracing::info!(?repaired, "copied again what was missing here");
+            let begun = clock.monotonic();
+            self.repairs().troubled().extend(self.all());
+            while let Some(rest) = pause.checked_sub(clock.monotonic().saturating_sub(begun)) {
+                self.look_at_troubled().await;
+                // However much trouble there is, clients have their turn.
+                clock.sleep(BREATH).await;
+                let trouble = self.repairs().trouble.notified();
+                if self.coordinator.env.timeout(rest, trouble).await.is_err() {
+                    break;
+                }
             }
-            let pause = match round {
-                Look::Whole => pause,
-                Look::Doubtful => pause.min(RETRY),
-            };
-            let trouble = self.repairs().trouble.notified();
-            // Either there is trouble or it is time.
-            let _ = self.coordinator.env.timeout(pause, trouble).await;
         }
     }
 
-    /// One look at every partition that this node holds; whether all are whole.
-    async fn round(&self) -> Look {
-        let known = self.coordinator.layouts().now();
-        let mine = mine(&known);
+    fn all(&self) -> Vec<Partition> {
+        mine(&self.coordinator.layouts().now())
+    }
+
+    /// One look at every partition that is to be looked at; those that are not whole are again.
+    async fn look_at_troubled(&self) {
+        let before = self.repairs().repaired.now();
+        let mine = self.all();
         self.repairs().whole().retain(|partition, _| mine.contains(partition));
-        let mut round = Look::Whole;
-        for partition in mine {
+        let troubled = std::mem::take(&mut *self.repairs().troubled());
+        let mut again = Vec::new();
+        for partition in troubled.into_iter().filter(|partition| mine.contains(partition)) {
             let began_us = self.coordinator.env.clock.wall_us();
-            let look = self.look(partition).await;
-            match look {
+            match self.look(partition).await {
                 Some(Look::Whole) => _ = self.repairs().whole().insert(partition, began_us),
-                Some(Look::Doubtful) => _ = self.repairs().whole().remove(&partition),
+                Some(Look::Doubtful) => {
+                    self.repairs().whole().remove(&partition);
+                    again.push(partition);
+                }
                 // Too few nodes answer: what was known stays true, and does not become newer.
-                None => {}
-            }
-            if look != Some(Look::Whole) {
-                round = Look::Doubtful;
+                None => again.push(partition),
             }
         }
-        round
+        let repaired = self.repairs().repaired.now();
+        if repaired != before {
+            tracing::info!(?repaired, "copied again what was missing here");
+        }
+        if !again.is_empty() {
+            self.look_again(again);
+        }
+    }
+
+    /// Has these looked at again in a while.
+    fn look_again(&self, partitions: Vec<Partition>) {
+        let coordinator = Arc::downgrade(&self.coordinator);
+        let pause = self.coordinator.env.clock.sleep(RETRY);
+        let task = async move {
+            pause.await;
+            if let Some(coordinator) = coordinator.upgrade() {
+                coordinator.repairs().repair_now(partitions);
+            }
+        };
+        self.coordinator.env.spawner.spawn("look again", Box::pin(task));
     }
 
     /// Compares, and syncs where that shows a difference; nothing if too few answered.
@@ -218,7 +251,6 @@ impl Repairer {
         };
         let mut calls: FuturesUnordered<_> = place.sets.members().into_iter().map(digest).collect();
         let mut digests = BTreeMap::new();
-        let limit = Duration::from_millis(self.coordinator.limits.block_deadline_ms);
         let listen = async {
             while let Some((node, answer)) = calls.next().await {
                 if let Answer::Digest(digest) = answer {
@@ -230,7 +262,7 @@ impl Repairer {
             }
             Look::Doubtful
         };
-        let looked = self.coordinator.env.timeout(limit, listen).await;
+        let looked = self.coordinator.env.timeout(DIGEST_WITHIN, listen).await;
         let (answered, own) = (digests.len(), digests.contains_key(&me));
         let enough = own && answered > place.sets.members().len() / 2;
         match looked {
@@ -262,6 +294,12 @@ fn judge(
 }
 
 impl Coordinator {
+    /// Compares everything that this node holds, now.
+    pub fn compare_now(&self) {
+        let mine = mine(&self.layouts().now());
+        self.repairs().repair_now(mine);
+    }
+
     /// What is known of how whole this node's copies are.
     pub fn repairs(&self) -> &Repairs {
         self.replica.repairs()

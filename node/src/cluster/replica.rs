@@ -78,6 +78,8 @@ pub struct Replica {
     partitions: Vec<Mutex<()>>,
     /// The time of the greatest stamp that was accepted here.
     greatest_us: AtomicU64,
+    /// How far the log must be durable for all rows that syncs took in.
+    pub(super) copied: AtomicU64,
     /// Whether the peers trust this node; nothing where nobody asks them.
     standing: Option<Arc<Standing>>,
     /// Who writes down what this node does, if anybody.
@@ -106,6 +108,7 @@ impl Replica {
             limits,
             partitions,
             greatest_us,
+            copied: AtomicU64::new(0),
             standing: None,
             recorder: None,
         })
@@ -381,12 +384,12 @@ impl Replica {
                 // Where it is referred to, somebody took it away.
                 let held = self.keeper.references().held(partition, name);
                 if held.is_ok_and(|held| held.value == Held::Referenced) {
-                    self.repairs.repair_now();
+                    self.repairs.repair_now([partition]);
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "a block cannot be read; it is served from other replicas");
-                self.repairs.repair_now();
+                self.repairs.repair_now([partition]);
             }
         }
         (Answer::NoBlock, Bytes::new())

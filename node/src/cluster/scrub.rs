@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use trellis_spec::row::Placement;
+
 use super::coordinator::Coordinator;
 use super::repair::Repairs;
 use crate::storage::BlocksError;
@@ -77,7 +79,8 @@ impl Scrubber {
                         tracing::error!(%name, kept = %kept.display(), "a block is damaged; it is copied from others");
                         damaged += 1;
                         self.repairs().damaged.fetch_add(1, Ordering::Relaxed);
-                        self.repairs().repair_now();
+                        let place = self.coordinator.place(&Placement::Block(*name));
+                        self.repairs().repair_now([place.partition]);
                         0
                     }
                     Err(error) => {

@@ -75,15 +75,14 @@ impl Tidings {
         }
     }
 
-    /// What somebody lacks who asked like this.
-    fn lacked_by(&self, known: &Known) -> Self {
-        let layouts = known.peer.knowledge.since(self.newest.next()).cloned().collect();
+    /// What somebody lacks who asked like this, as far as one message holds it. Each time is another `turn`.
+    fn lacked_by(&self, known: &Known, turn: usize) -> Self {
         let mut tidings = Tidings {
-            layouts,
+            layouts: first(known.peer.knowledge.since(self.newest.next())),
             ..Tidings::ask(known)
         };
         if tidings.heard != self.heard {
-            tidings.announcements = some(known.announcements().collect(), self.heard);
+            tidings.announcements = some(known.announcements().collect(), turn);
         }
         tidings
     }
@@ -99,11 +98,23 @@ impl Tidings {
     }
 }
 
-/// As many announcements as a message holds, from another place each time that somebody knows more.
-fn some(all: Vec<Announcement>, from: u64) -> Vec<Announcement> {
+/// The first layouts of all, as many as a message holds, one at least.
+fn first<'a>(all: impl Iterator<Item = &'a Layout>) -> Vec<Layout> {
+    const LAYOUTS_MAX_BYTES: usize = 256 << 10;
+    let mut bytes = 0;
+    let fits = |layout: &&Layout| {
+        let is_first = bytes == 0;
+        bytes += encode(*layout).len();
+        is_first || bytes <= LAYOUTS_MAX_BYTES
+    };
+    all.take_while(fits).cloned().collect()
+}
+
+/// As many announcements as a message holds, from another place at every turn.
+fn some(all: Vec<Announcement>, turn: usize) -> Vec<Announcement> {
     const ANNOUNCEMENTS_MAX: usize = 30_000;
     let count = all.len();
-    let start = usize::try_from(from % count.max(1) as u64).unwrap_or(0);
+    let start = turn.wrapping_mul(ANNOUNCEMENTS_MAX) % count.max(1);
     all.into_iter()
         .cycle()
         .skip(start)
@@ -120,10 +131,15 @@ fn heard(known: &Known) -> u64 {
     hasher.finish()
 }
 
+/// Are there layouts that only the other knows?
+fn known_lacks(known: &Known, told: &Tidings) -> bool {
+    known.newest() < told.newest
+}
+
 impl Layouts {
     fn take_in(&self, tidings: &Tidings) -> Result<(), LayoutsError> {
         self.learn(&tidings.layouts)?;
-        // Announcements for layouts that are not known here are kept; they count once those are.
+        // Those for layouts that are not known here yet will be told again.
         self.announce(&tidings.announcements)?;
         self.retire()
     }
@@ -154,7 +170,7 @@ impl Replica {
         let told = match question {
             Question::Tidings(asked) => {
                 layouts.take_in(&asked)?;
-                Told::Tidings(asked.lacked_by(&layouts.now()))
+                Told::Tidings(asked.lacked_by(&layouts.now(), layouts.next_turn()))
             }
             Question::Elect(version, request) => self.serve_election(version, &request).await?,
             Question::Evidence => Told::Evidence(self.repairs().evidence(&layouts.now())),
@@ -171,7 +187,7 @@ impl Replica {
                 newest: LayoutVersion(version.0.saturating_sub(1)),
                 ..Tidings::ask(&known)
             };
-            return Ok(Told::Tidings(asked.lacked_by(&known)));
+            return Ok(Told::Tidings(asked.lacked_by(&known, layouts.next_turn())));
         }
         let is_trusted = match self.standing() {
             Some(standing) => standing.is_welcome().await && !standing.is_refused(),
@@ -231,35 +247,31 @@ impl Calls {
         nodes.sort();
         nodes.dedup();
         let exchanges: FuturesUnordered<_> = nodes.into_iter().map(|node| self.exchange(node)).collect();
-        exchanges.for_each(|()| std::future::ready(())).await;
+        exchanges.for_each(|_| std::future::ready(())).await;
     }
 
-    /// Tells one node what it lacks, and learns what this one does.
-    pub(crate) async fn exchange(&self, node: NodeId) {
-        let question = Question::Tidings(Tidings::ask(&self.layouts().now()));
-        if let Some(Told::Tidings(told)) = self.ask_about_layouts(node, &question).await
-            && self.take_in(&told)
-            && told.lacks(&self.layouts().now())
-        {
-            self.tell(node, &told).await;
+    /// Tells one node what it lacks, and learns what this one does: message after message, as long as one of the two
+    /// comes to know newer layouts. Returns the newest that the other knows, if it answers.
+    pub(crate) async fn exchange(&self, node: NodeId) -> Option<LayoutVersion> {
+        let mut tidings = Tidings::ask(&self.layouts().now());
+        let mut before = None;
+        loop {
+            let asked = self.ask_about_layouts(node, &Question::Tidings(tidings)).await;
+            let Some(Told::Tidings(told)) = asked else {
+                return None;
+            };
+            if !self.take_in(&told) {
+                return None;
+            }
+            let known = self.layouts().now();
+            let now = Some((known.newest(), told.newest));
+            let is_first = before.is_none();
+            if !told.lacks(&known) && !known_lacks(&known, &told) || now == before && !is_first {
+                return Some(told.newest);
+            }
+            before = now;
+            tidings = told.lacked_by(&known, self.layouts().next_turn());
         }
-    }
-
-    /// Tells a node what it lacks without being asked; says whether it took it.
-    async fn tell(&self, node: NodeId, told: &Tidings) -> bool {
-        let lacked = told.lacked_by(&self.layouts().now());
-        let answer = self.ask_about_layouts(node, &Question::Tidings(lacked)).await;
-        matches!(answer, Some(Told::Tidings(_)))
-    }
-
-    /// Tells a node every layout after this one; says whether it took them.
-    pub(crate) async fn teach(&self, node: NodeId, after: LayoutVersion) -> bool {
-        let known = self.layouts().now();
-        let told = Tidings {
-            newest: after,
-            ..Tidings::ask(&known)
-        };
-        self.tell(node, &told).await
     }
 
     pub(crate) fn take_in(&self, told: &Tidings) -> bool {

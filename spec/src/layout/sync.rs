@@ -142,6 +142,14 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
         &self.sources
     }
 
+    /// The row that is being settled.
+    pub fn settling(&self) -> Option<&K> {
+        match &self.phase {
+            Phase::Settling { key, .. } => Some(key),
+            Phase::Pulling(_) | Phase::Copying(_) | Phase::Done => None,
+        }
+    }
+
     /// Begins.
     pub fn start(&mut self) -> SyncStep<K, V> {
         if R::lacks(Flaw::SyncOfNothing) && self.sources.pulled().is_empty() {

@@ -249,7 +249,7 @@ impl Knowledge {
         if !self.layouts.contains_key(&view.hi) {
             return Err(Refusal::NeedLayout(view.hi));
         }
-        let mut active = self.layouts.range(view.lo..=view.hi);
+        let mut active = self.layouts.range(view.lo..=view.hi.max(view.lo));
         let entered = self.entered(me, partition);
         match entered {
             Some(entered) if active.any(|(_, layout)| layout.holds(me, partition)) => Ok(Admitted {

@@ -48,7 +48,7 @@ impl Syncing<'_> {
                 Data::Verified
             }
         };
-        if !pulling.is_synced(data) {
+        if !pulling.is_synced(data) || self.purpose == Purpose::Repair && !missing.is_empty() {
             return Err(Interrupted::BlockMissing);
         }
         self.check_view()?;
@@ -98,7 +98,7 @@ impl Syncing<'_> {
             match self.ask(node, call).await {
                 Some((Answer::References { found, next }, _)) => {
                     all.extend(found);
-                    match next {
+                    match next.filter(|next| after.as_ref().is_none_or(|after| after < next)) {
                         Some(next) => after = Some(next),
                         None => return (node, Some(all)),
                     }
@@ -117,9 +117,9 @@ impl Syncing<'_> {
         if refers && is_here || !refers && self.is_given_up(&reference).await {
             return Ok(None);
         }
-        if is_here || holders.is_empty() {
-            let kept = keeper.keep(partition, reference, None).await?;
-            return Ok((kept == Answer::NeedData && !holders.is_empty()).then_some(name));
+        if is_here {
+            keeper.keep(partition, reference, None).await?;
+            return Ok(None);
         }
         // Then those whose answer was not waited for: what a holder has may have rotted.
         let mut others = self.sources.pulled();
@@ -128,9 +128,15 @@ impl Syncing<'_> {
             self.coordinator.nearest_first(holders),
             self.coordinator.nearest_first(others),
         );
+        let (has_holders, mut silent) = (!nearest.is_empty(), false);
         for holder in nearest.into_iter().chain(others) {
-            let Some((Answer::Block, data)) = self.ask(holder, Call::FetchBlock(name)).await else {
-                continue;
+            let data = match self.ask(holder, Call::FetchBlock(name)).await {
+                Some((Answer::Block, data)) => data,
+                Some((Answer::NoBlock, _)) => continue,
+                Some(_) | None => {
+                    silent = true;
+                    continue;
+                }
             };
             let bytes = data.len();
             let kept = keeper
@@ -142,11 +148,16 @@ impl Syncing<'_> {
                     self.moves.block(bytes);
                     return Ok(None);
                 }
+                Ok(Answer::Full) => return Err(Interrupted::Full),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, ?holder, "a block of a peer cannot be kept"),
             }
         }
-        Ok(Some(name))
+        // The reference alone is legal. Data that nobody has were never acknowledged; whoever repairs wants to know that of
+        // everybody, for a disk may have lost what was.
+        keeper.keep(partition, reference, None).await?;
+        let is_missing = has_holders || silent && self.purpose == Purpose::Repair;
+        Ok(is_missing.then_some(name))
     }
 
     /// Was the reference dropped here, for its version is dead?

@@ -75,6 +75,8 @@ pub(super) enum Interrupted {
     Unreached,
     #[error("a block is missing at all who said that they have it")]
     BlockMissing,
+    #[error("the disk is full")]
+    Full,
     #[error("a row belongs to a bucket that is being deleted")]
     Gated,
     #[error(transparent)]
@@ -156,21 +158,22 @@ impl Movers {
     /// Works for ever: at every change of what is known of layouts, and again after a pause where something is left.
     pub async fn run(self) {
         let mut changes = self.coordinator.layouts().changes();
-        let pause = Duration::from_millis(self.coordinator.limits.sync_pause_ms);
+        let limits = &self.coordinator.limits;
+        let (pause, idle) = (
+            Duration::from_millis(limits.sync_pause_ms),
+            Duration::from_millis(limits.repair_pause_ms),
+        );
         loop {
             changes.mark_unchanged();
             let left = self.work().await;
             let changed = changes.changed();
-            if left == 0 {
-                // The sender lives as long as this node.
-                let _ = changed.await;
-            } else {
-                let _ = self.coordinator.env.timeout(pause, changed).await;
-            }
+            // What came too late to be left with the rest is found with the next look.
+            let pause = if left == 0 { idle } else { pause };
+            let _ = self.coordinator.env.timeout(pause, changed).await;
         }
     }
 
-    /// Syncs what is due, and leaves what may be left; says how many partitions are still due.
+    /// Syncs what is due, and leaves what may be left; says how much is left to do.
     pub async fn work(&self) -> usize {
         if let Err(error) = self.coordinator.layouts().retire() {
             tracing::error!(%error, "layouts cannot be retired");
@@ -181,12 +184,14 @@ impl Movers {
         let synced: usize = synced.filter(|synced| std::future::ready(*synced)).count().await;
         if synced > 0 && synced == due.len() {
             // What was synced has not been compared yet.
-            self.coordinator.repairs().repair_now();
+            self.coordinator.repairs().repair_now(due.iter().copied());
         }
+        let mut left = due.len() - synced;
         if let Err(error) = self.leave().await {
             tracing::warn!(%error, "what this node left is not cleared yet");
+            left += 1;
         }
-        due.len() - synced
+        left
     }
 
     /// Syncs one partition; says whether it is done.

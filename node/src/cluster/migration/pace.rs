@@ -1,6 +1,5 @@
 //! Copies of blocks let clients go first: while clients are served, they take no more than a set rate.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,18 +10,28 @@ use crate::cluster::coordinator::Coordinator;
 pub(super) struct Pace {
     /// When the next copy may begin, in monotonic time.
     next: Mutex<Duration>,
-    /// Operations of clients when it was last looked at.
-    seen: AtomicU64,
+    clients: Mutex<Clients>,
 }
+
+/// Whether clients are served.
+#[derive(Debug, Default)]
+struct Clients {
+    /// Their operations when it was last looked at.
+    seen: u64,
+    /// Until when they count as being served.
+    until: Duration,
+}
+
+/// How long after an operation of a client copies are still held back.
+const BUSY: Duration = Duration::from_secs(1);
 
 impl Pace {
     /// Waits for the turn of so many bytes. With nobody to wait for, it is there at once, so that a sync ends.
     pub(super) async fn take(&self, coordinator: &Coordinator, bytes: usize) {
-        let operations = coordinator.operations();
-        if self.seen.swap(operations, Ordering::Relaxed) == operations {
+        let now = coordinator.env.clock.monotonic();
+        if !self.is_busy(coordinator.operations(), now) {
             return;
         }
-        let now = coordinator.env.clock.monotonic();
         let per_s = coordinator.limits.sync_busy_bytes_per_s.max(1);
         let cost = Duration::from_micros(1_000_000_u64.saturating_mul(bytes as u64) / per_s);
         let begin = {
@@ -32,5 +41,16 @@ impl Pace {
             begin
         };
         coordinator.env.clock.sleep(begin.saturating_sub(now)).await;
+    }
+
+    fn is_busy(&self, operations: u64, now: Duration) -> bool {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.seen != operations {
+            *clients = Clients {
+                seen: operations,
+                until: now + BUSY,
+            };
+        }
+        now < clients.until
     }
 }

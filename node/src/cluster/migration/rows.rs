@@ -33,7 +33,7 @@ impl Syncing<'_> {
         let mut protocol: Protocol<RowKey, Row, Sound> = Protocol::new(self.sources.clone());
         let mut calls: FuturesUnordered<Boxed<'static, Heard>> = FuturesUnordered::new();
         let mut tries = Tries::new(self.coordinator.env.clock.monotonic());
-        let mut stamp = Stamp::ZERO;
+        let (mut stamp, mut settled) = (Stamp::ZERO, None);
         let mut step = protocol.start();
         loop {
             self.check_view()?;
@@ -49,8 +49,13 @@ impl Syncing<'_> {
                 }
                 SyncStep::Copy(rows) => protocol.on_copied(self.copy_all(rows).await?),
                 SyncStep::Again { above } => {
-                    if stamp != Stamp::ZERO {
+                    let settling = protocol.settling().cloned();
+                    if settling == settled {
                         self.coordinator.pause(&mut tries, Contention::Expected).await;
+                    } else {
+                        // Another row: nobody is known to compete for it.
+                        tries = Tries::new(self.coordinator.env.clock.monotonic());
+                        settled = settling;
                     }
                     stamp = self.coordinator.stamp(above.max(stamp));
                     protocol.again(stamp)
@@ -154,6 +159,8 @@ impl Syncing<'_> {
         while let Some(kept_out) = copied.next().await {
             blocked.extend(kept_out?);
         }
+        // What was copied is durable before anything follows from it.
+        self.coordinator.replica.settle_down().await?;
         Ok(blocked)
     }
 
