@@ -11,6 +11,7 @@ pub mod claim;
 pub mod coordinator;
 pub mod deletion;
 pub mod drain;
+pub mod engine;
 pub mod history;
 pub mod invariant;
 pub mod listing;

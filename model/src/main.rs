@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use trellis_model::check::Engine;
 use trellis_model::claim::{self, Claim, Effort, Size};
 use trellis_model::program::{self, Outcome};
 use trellis_model::workbench::compare::compare;
@@ -18,6 +19,7 @@ use trellis_model::workbench::compare::compare;
   trellis-model list
   trellis-model check C4                  the small sizes of one claim: seconds
   trellis-model check C4 --size large     the large ones: minutes, some GB
+  trellis-model check C4 --engine own     the same states, searched by another engine
   trellis-model check all --size 'W|INM'  those of all claims whose title contains this
   trellis-model compare                   other protocols of replication beside Trellis' own
   trellis-model mutants                   every guard that a claim notices, left out in turn
@@ -41,6 +43,9 @@ enum Command {
         /// `small`, `large`, or a part of a size's title.
         #[arg(long, default_value = "small")]
         size: String,
+        /// Who searches. Both must count the same states.
+        #[arg(long, value_enum, default_value = "stateright")]
+        engine: Engine,
         /// Saves a counterexample here, as JSON for `replay`.
         #[arg(long)]
         save: Option<PathBuf>,
@@ -88,10 +93,21 @@ fn run(command: Command) -> io::Result<Outcome> {
     let out = &mut io::stdout().lock();
     match command {
         Command::List => program::list(out).map(|()| Outcome::AsClaimed),
-        Command::Check { claim, size, save } => {
+        Command::Check {
+            claim,
+            size,
+            engine,
+            save,
+        } => {
             let mut outcome = Outcome::AsClaimed;
             for claim in claims(&claim)? {
-                outcome = outcome.and(program::check(out, &claim, |of| is_meant(of, &size), save.as_deref())?);
+                outcome = outcome.and(program::check(
+                    out,
+                    &claim,
+                    |of| is_meant(of, &size),
+                    engine,
+                    save.as_deref(),
+                )?);
             }
             Ok(outcome)
         }

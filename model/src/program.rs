@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use stateright::Model;
 
-use crate::check::{Failure, Report, Search, Way};
+use crate::check::{Engine, Failure, Report, Search, Way};
 use crate::claim::{self, Claim, Effort, Mutant, Particulars, Size};
 use crate::trace;
 use crate::transcript::Scenario;
@@ -54,12 +54,13 @@ pub fn check(
     out: &mut impl Write,
     claim: &Claim,
     chosen: impl Fn(&Size) -> bool,
+    engine: Engine,
     save: Option<&Path>,
 ) -> io::Result<Outcome> {
     let mut outcome = Outcome::AsClaimed;
     writeln!(out, "{}: {}", claim.name, claim.sentence)?;
     for size in claim.sizes.iter().filter(|size| chosen(size)) {
-        let (report, took) = timed(|| size.search());
+        let (report, took) = timed(|| size.search_as(engine.of(size.search)));
         let right = is_right(size, &report);
         let word = match (right, size.verdict()) {
             (true, Verdict::Kept) => "holds",
@@ -219,7 +220,7 @@ fn extent(size: &Size) -> String {
     match (size.search, size.unique) {
         (Search::Exhaustive, Some(unique)) => format!("exhaustive, {unique} states"),
         (Search::Exhaustive, None) => "exhaustive, not yet completed".to_owned(),
-        (Search::Nearest(most), _) => format!("nearest {most} states"),
+        (Search::Nearest(most) | Search::Plain(most), _) => format!("nearest {most} states"),
         (Search::Walks { states, .. }, _) => format!("random walks over {states} states"),
         (Search::Biased { walks, .. }, _) => format!("{walks} biased random walks"),
     }
