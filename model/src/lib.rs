@@ -15,6 +15,7 @@ pub mod engine;
 pub mod history;
 pub mod invariant;
 pub mod listing;
+pub mod mermaid;
 pub mod operation;
 pub mod program;
 pub mod rules;

@@ -25,6 +25,8 @@ use trellis_model::workbench::compare::compare;
   trellis-model mutants                   every guard that a claim notices, left out in turn
   trellis-model mutants dirty-read        one of them, with the way to its discovery
   trellis-model replay DIR                what nodes recorded, held against the same code
+  trellis-model replay WAY.json --mermaid WAY.mmd
+                                          what `--save` saved, and its messages as a diagram
   trellis-model explore C1                in a browser, state by state"
 )]
 struct Arguments {
@@ -66,6 +68,9 @@ enum Command {
     Replay {
         /// The scenario, or the folder of traces.
         path: PathBuf,
+        /// Draws the scenario here, as a sequence diagram for Mermaid.
+        #[arg(long)]
+        mermaid: Option<PathBuf>,
     },
     /// Prints the protocols of the workbench side by side: what holds of them, what they cost, and what they survive.
     Compare,
@@ -118,8 +123,11 @@ fn run(command: Command) -> io::Result<Outcome> {
             let size = found.ok_or_else(|| io::Error::other("no size of that title; see `trellis-model list`"))?;
             program::explore(out, size, &address).map(|()| Outcome::AsClaimed)
         }
-        Command::Replay { path } if path.is_dir() => program::replay_traces(out, &path),
-        Command::Replay { path } => program::replay(out, &path),
+        Command::Replay { path, mermaid } if path.is_dir() => match mermaid {
+            None => program::replay_traces(out, &path),
+            Some(_) => Err(io::Error::other("a folder of traces is not drawn; a scenario is")),
+        },
+        Command::Replay { path, mermaid } => program::replay(out, &path, mermaid.as_deref()),
         Command::Compare => compare(out).map(|()| Outcome::AsClaimed),
         Command::Mutants { name, save } => program::mutants(out, name.as_deref(), save.as_deref()),
     }

@@ -116,12 +116,16 @@ pub fn mutants(out: &mut impl Write, wanted: Option<&str>, save: Option<&Path>) 
     Ok(if every { Outcome::AsClaimed } else { Outcome::Otherwise })
 }
 
-/// Walks a saved scenario again.
-pub fn replay(out: &mut impl Write, file: &Path) -> io::Result<Outcome> {
+/// Walks a saved scenario again, and draws it if that is wanted.
+pub fn replay(out: &mut impl Write, file: &Path, mermaid: Option<&Path>) -> io::Result<Outcome> {
     let scenario: Scenario = serde_json::from_slice(&fs::read(file)?)?;
     match scenario.replay() {
         Ok(walk) => {
             writeln!(out, "{} | {}\n{}", scenario.claim, scenario.world, walk.text)?;
+            if let Some(file) = mermaid {
+                fs::write(file, walk.diagram.to_string())?;
+                writeln!(out, "drawn as {}", file.display())?;
+            }
             Ok(Outcome::AsClaimed)
         }
         Err(error) => {
