@@ -5,6 +5,7 @@ use std::hash::Hash;
 
 use stateright::{Checker, HasDiscoveries, Model, Path, Property, UniformChooser};
 
+use crate::engine::{self, Found, Violation};
 use crate::world::{Action, State, World};
 
 /// How a world is searched.
@@ -29,6 +30,29 @@ pub enum Search {
         /// How many walks, each until nothing can happen any more or for [`LONGEST_WALK`] steps.
         walks: usize,
     },
+    /// The nearest so many states, with the [`engine`] of this crate, which keeps all of them in memory.
+    Plain(usize),
+}
+
+/// Who searches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// Stateright's checkers.
+    Stateright,
+    /// The engine of this crate, wherever states are counted: random walks stay as they are.
+    Own,
+}
+
+impl Engine {
+    /// The same search by this engine.
+    pub fn of(self, search: Search) -> Search {
+        match (self, search) {
+            (Engine::Own, Search::Exhaustive) => Search::Plain(usize::MAX),
+            (Engine::Own, Search::Nearest(most)) => Search::Plain(most),
+            (Engine::Own, Search::Walks { .. } | Search::Biased { .. } | Search::Plain(_)) => search,
+            (Engine::Stateright, _) => search,
+        }
+    }
 }
 
 /// Steps of a biased walk.
@@ -39,6 +63,8 @@ const LONGEST_WALK: usize = 160;
 pub struct Report {
     /// Different states met.
     pub unique: usize,
+    /// States met, counting repeated ones.
+    pub met: usize,
     /// Longest way walked.
     pub depth: usize,
     /// What went wrong, if anything.
@@ -81,10 +107,11 @@ impl Report {
             && match search {
                 Search::Exhaustive => true,
                 Search::Nearest(most) => checker.state_count() < most,
-                Search::Walks { .. } | Search::Biased { .. } => false,
+                Search::Walks { .. } | Search::Biased { .. } | Search::Plain(_) => false,
             };
         Report {
             unique: checker.unique_state_count(),
+            met: checker.state_count(),
             depth: checker.max_depth(),
             failure,
             never,
@@ -97,7 +124,9 @@ impl Report {
 pub fn search(world: &World, search: Search) -> Report {
     match search {
         Search::Biased { seed, walks } => walk(world, seed, walks),
-        Search::Exhaustive | Search::Nearest(_) | Search::Walks { .. } => explore(world.clone(), search, Way::Walked),
+        Search::Exhaustive | Search::Nearest(_) | Search::Walks { .. } | Search::Plain(_) => {
+            explore(world.clone(), search, Way::Walked)
+        }
     }
 }
 
@@ -109,10 +138,13 @@ where
     M::State: Clone + Debug + PartialEq + Hash + Send + Sync,
     M::Action: Clone + Debug + PartialEq + Send + Sync,
 {
+    if let Search::Plain(most) = search {
+        return plain(&model, engine::search(&model, most), way);
+    }
     let properties = model.properties();
     let builder = model.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
     match search {
-        Search::Exhaustive => report(&properties, search, &builder.spawn_dfs().join(), way),
+        Search::Exhaustive | Search::Plain(_) => report(&properties, search, &builder.spawn_dfs().join(), way),
         Search::Nearest(most) => {
             let nearest = builder.target_state_count(most);
             report(&properties, search, &nearest.spawn_bfs().join(), way)
@@ -126,6 +158,37 @@ where
                 way,
             )
         }
+    }
+}
+
+/// What the engine of this crate found; a way to a failure is walked again, step by step.
+fn plain<M: Model>(
+    model: &M,
+    found: Found<M::State, M::Action>,
+    way: impl Fn(Path<M::State, M::Action>) -> Way,
+) -> Report
+where
+    M::State: PartialEq,
+    M::Action: PartialEq,
+{
+    let walked = |Violation {
+                      property,
+                      start,
+                      actions,
+                  }| {
+        let path = Path::from_actions(model, start, &actions).expect("it was walked");
+        Failure {
+            property,
+            way: way(path),
+        }
+    };
+    Report {
+        unique: found.unique,
+        met: found.starts + found.transitions,
+        depth: found.depth,
+        failure: found.violation.map(walked),
+        never: found.never,
+        complete: found.complete,
     }
 }
 
@@ -174,6 +237,7 @@ fn walk(world: &World, seed: u64, walks: usize) -> Report {
 fn walked(met: usize, depth: usize, failure: Option<Failure>, never: Vec<&'static str>) -> Report {
     Report {
         unique: met,
+        met,
         depth,
         failure,
         never,

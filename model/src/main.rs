@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use trellis_model::check::Engine;
 use trellis_model::claim::{self, Claim, Effort, Size};
 use trellis_model::program::{self, Outcome};
 use trellis_model::workbench::compare::compare;
@@ -18,11 +19,14 @@ use trellis_model::workbench::compare::compare;
   trellis-model list
   trellis-model check C4                  the small sizes of one claim: seconds
   trellis-model check C4 --size large     the large ones: minutes, some GB
+  trellis-model check C4 --engine own     the same states, searched by another engine
   trellis-model check all --size 'W|INM'  those of all claims whose title contains this
   trellis-model compare                   other protocols of replication beside Trellis' own
   trellis-model mutants                   every guard that a claim notices, left out in turn
   trellis-model mutants dirty-read        one of them, with the way to its discovery
   trellis-model replay DIR                what nodes recorded, held against the same code
+  trellis-model replay WAY.json --mermaid WAY.mmd
+                                          what `--save` saved, and its messages as a diagram
   trellis-model explore C1                in a browser, state by state"
 )]
 struct Arguments {
@@ -41,6 +45,9 @@ enum Command {
         /// `small`, `large`, or a part of a size's title.
         #[arg(long, default_value = "small")]
         size: String,
+        /// Who searches. Both must count the same states.
+        #[arg(long, value_enum, default_value = "stateright")]
+        engine: Engine,
         /// Saves a counterexample here, as JSON for `replay`.
         #[arg(long)]
         save: Option<PathBuf>,
@@ -61,6 +68,9 @@ enum Command {
     Replay {
         /// The scenario, or the folder of traces.
         path: PathBuf,
+        /// Draws the scenario here, as a sequence diagram for Mermaid.
+        #[arg(long)]
+        mermaid: Option<PathBuf>,
     },
     /// Prints the protocols of the workbench side by side: what holds of them, what they cost, and what they survive.
     Compare,
@@ -88,10 +98,21 @@ fn run(command: Command) -> io::Result<Outcome> {
     let out = &mut io::stdout().lock();
     match command {
         Command::List => program::list(out).map(|()| Outcome::AsClaimed),
-        Command::Check { claim, size, save } => {
+        Command::Check {
+            claim,
+            size,
+            engine,
+            save,
+        } => {
             let mut outcome = Outcome::AsClaimed;
             for claim in claims(&claim)? {
-                outcome = outcome.and(program::check(out, &claim, |of| is_meant(of, &size), save.as_deref())?);
+                outcome = outcome.and(program::check(
+                    out,
+                    &claim,
+                    |of| is_meant(of, &size),
+                    engine,
+                    save.as_deref(),
+                )?);
             }
             Ok(outcome)
         }
@@ -102,8 +123,11 @@ fn run(command: Command) -> io::Result<Outcome> {
             let size = found.ok_or_else(|| io::Error::other("no size of that title; see `trellis-model list`"))?;
             program::explore(out, size, &address).map(|()| Outcome::AsClaimed)
         }
-        Command::Replay { path } if path.is_dir() => program::replay_traces(out, &path),
-        Command::Replay { path } => program::replay(out, &path),
+        Command::Replay { path, mermaid } if path.is_dir() => match mermaid {
+            None => program::replay_traces(out, &path),
+            Some(_) => Err(io::Error::other("a folder of traces is not drawn; a scenario is")),
+        },
+        Command::Replay { path, mermaid } => program::replay(out, &path, mermaid.as_deref()),
         Command::Compare => compare(out).map(|()| Outcome::AsClaimed),
         Command::Mutants { name, save } => program::mutants(out, name.as_deref(), save.as_deref()),
     }

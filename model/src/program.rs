@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use stateright::Model;
 
-use crate::check::{Failure, Report, Search, Way};
+use crate::check::{Engine, Failure, Report, Search, Way};
 use crate::claim::{self, Claim, Effort, Mutant, Particulars, Size};
 use crate::trace;
 use crate::transcript::Scenario;
@@ -54,12 +54,13 @@ pub fn check(
     out: &mut impl Write,
     claim: &Claim,
     chosen: impl Fn(&Size) -> bool,
+    engine: Engine,
     save: Option<&Path>,
 ) -> io::Result<Outcome> {
     let mut outcome = Outcome::AsClaimed;
     writeln!(out, "{}: {}", claim.name, claim.sentence)?;
     for size in claim.sizes.iter().filter(|size| chosen(size)) {
-        let (report, took) = timed(|| size.search());
+        let (report, took) = timed(|| size.search_as(engine.of(size.search)));
         let right = is_right(size, &report);
         let word = match (right, size.verdict()) {
             (true, Verdict::Kept) => "holds",
@@ -115,12 +116,16 @@ pub fn mutants(out: &mut impl Write, wanted: Option<&str>, save: Option<&Path>) 
     Ok(if every { Outcome::AsClaimed } else { Outcome::Otherwise })
 }
 
-/// Walks a saved scenario again.
-pub fn replay(out: &mut impl Write, file: &Path) -> io::Result<Outcome> {
+/// Walks a saved scenario again, and draws it if that is wanted.
+pub fn replay(out: &mut impl Write, file: &Path, mermaid: Option<&Path>) -> io::Result<Outcome> {
     let scenario: Scenario = serde_json::from_slice(&fs::read(file)?)?;
     match scenario.replay() {
         Ok(walk) => {
             writeln!(out, "{} | {}\n{}", scenario.claim, scenario.world, walk.text)?;
+            if let Some(file) = mermaid {
+                fs::write(file, walk.diagram.to_string())?;
+                writeln!(out, "drawn as {}", file.display())?;
+            }
             Ok(Outcome::AsClaimed)
         }
         Err(error) => {
@@ -219,7 +224,7 @@ fn extent(size: &Size) -> String {
     match (size.search, size.unique) {
         (Search::Exhaustive, Some(unique)) => format!("exhaustive, {unique} states"),
         (Search::Exhaustive, None) => "exhaustive, not yet completed".to_owned(),
-        (Search::Nearest(most), _) => format!("nearest {most} states"),
+        (Search::Nearest(most) | Search::Plain(most), _) => format!("nearest {most} states"),
         (Search::Walks { states, .. }, _) => format!("random walks over {states} states"),
         (Search::Biased { walks, .. }, _) => format!("{walks} biased random walks"),
     }

@@ -7,6 +7,7 @@ use stateright::Model;
 
 use crate::check::Trace;
 use crate::claim::{self, Mutant, Size};
+use crate::mermaid::Diagram;
 use crate::world::{Action, Names, State, Verdict, World};
 
 /// A way through a world that can be walked again. It names its world, and lists what happened.
@@ -40,6 +41,8 @@ pub enum ReplayError {
 pub struct Walk {
     /// One line for each step, and the last state.
     pub text: String,
+    /// The messages between clients and replicas.
+    pub diagram: Diagram,
     /// What came out.
     pub verdict: Verdict,
 }
@@ -78,7 +81,11 @@ impl Scenario {
 
     /// Walks it again, with the rules as they are now.
     pub fn replay(&self) -> Result<Walk, ReplayError> {
-        let world = self.world()?;
+        self.replay_in(&self.world()?)
+    }
+
+    /// Walks it in a world that differs from the named one.
+    pub fn replay_in(&self, world: &World) -> Result<Walk, ReplayError> {
         let mut state = world
             .init_states()
             .into_iter()
@@ -86,18 +93,22 @@ impl Scenario {
             .ok_or(ReplayError::NoStart(self.start))?;
         let mut names = Names::plain(world.replicas);
         let mut text = String::new();
+        let mut diagram = Diagram::new(format!("{} {}", self.claim, self.world), world.parties(&state));
         for (index, step) in self.steps.iter().enumerate() {
-            if !is_possible(&world, &state, *step) {
+            if !is_possible(world, &state, *step) {
                 return Err(ReplayError::Impossible(index));
             }
+            diagram.step(index + 1, world.events(&state, *step, &names));
             let (line, next, renamed) = world.step(&state, *step, &names);
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{:>3}. {line}", index + 1);
             (state, names) = (next, renamed);
         }
         let _ = writeln!(text, "\n{state:?}");
+        diagram.conclude(format!("{:?}", state.verdict));
         Ok(Walk {
             text,
+            diagram,
             verdict: state.verdict,
         })
     }

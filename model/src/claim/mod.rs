@@ -244,19 +244,24 @@ impl Size {
 
     /// Searches it under sound rules.
     pub fn search(&self) -> Report {
-        self.search_without(None)
+        self.search_as(self.search)
     }
 
-    fn search_without(&self, flaw: Option<Flaw>) -> Report {
+    /// Searches it otherwise.
+    pub fn search_as(&self, search: Search) -> Report {
+        self.search_without(None, search)
+    }
+
+    fn search_without(&self, flaw: Option<Flaw>, by: Search) -> Report {
         match self.particulars {
-            Particulars::Blocks(plan) => block::search(plan, self.search, flaw),
-            Particulars::Bench(trial) => trial.search(self.script, self.replicas, self.search),
+            Particulars::Blocks(plan) => block::search(plan, by, flaw),
+            Particulars::Bench(trial) => trial.search(self.script, self.replicas, by),
             Particulars::Rows(set) => {
                 let mut world = self.rows(set);
                 if let Some(flaw) = flaw {
                     world.protocol = without(flaw);
                 }
-                search(&world, self.search)
+                search(&world, by)
             }
         }
     }
@@ -307,7 +312,12 @@ impl Mutant {
 
     /// Searches the broken world.
     pub fn search(&self) -> Report {
-        self.size.search_without(self.flaw)
+        self.search_as(self.size.search)
+    }
+
+    /// Searches it otherwise.
+    pub fn search_as(&self, search: Search) -> Report {
+        self.size.search_without(self.flaw, search)
     }
 }
 

@@ -17,6 +17,7 @@
 mod act;
 mod client;
 mod config;
+mod events;
 mod layouts;
 mod possible;
 mod replica;
@@ -38,6 +39,7 @@ pub use config::{
     Clocks, Deadlines, DiskLoss, Disks, Entropy, Faults, Fusion, Learning, Resend, Restamp, Settlers, Snapshots,
     Stamps, Witness,
 };
+pub use events::{Event, Line, Over, Party};
 pub use layouts::oldest_needed;
 pub use show::Names;
 pub use state::{Column, Disk, Ghost, Op, Progress, Seat, Slot, State, Verdict};

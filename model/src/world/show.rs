@@ -8,7 +8,7 @@ use trellis_spec::register::{Accepted, Cell, Content, OpId, Reply, Request};
 use trellis_spec::stamp::Stamp;
 
 use super::state::Running;
-use super::{Action, Column, Op, Progress, Slot, State, World};
+use super::{Action, Column, Op, Progress, Seat, Slot, State, World};
 use crate::coordinator::{Answer, Call, Outcome};
 use crate::value::{Body, Bucket, Cargo, Key, OpIndex};
 
@@ -52,15 +52,14 @@ impl World {
             if before.rows != after.rows {
                 text += &format!("; {} now holds {}", names.of(index as u8), rows(after));
             }
-            if before.seat.view != after.seat.view {
-                text += &format!("; {} is in {}", names.of(index as u8), show_view(after.seat.view));
-            }
-            if before.seat.synced != after.seat.synced {
-                text += &format!("; {} is synced for {}", names.of(index as u8), after.seat.synced.0);
+            for change in moved(names.of(index as u8), before.seat, after.seat) {
+                text += &format!("; {change}");
             }
         }
         for (op, (before, after)) in last.ops.iter().zip(&next.ops).enumerate() {
-            text += &change(op, before, after);
+            if let Some(change) = told(op, before, after).or_else(|| asks(op, before, after)) {
+                text += &format!("; {change}");
+            }
         }
         text
     }
@@ -84,36 +83,37 @@ impl World {
         (text, next, names)
     }
 
-    fn happening(&self, last: &State, action: Action, names: &Names) -> String {
-        let asked = |op: u8| match last.running(op.into()).and_then(|running| running.call.as_ref()) {
-            Some(call) => show_call(call),
-            None => "nothing".to_owned(),
-        };
-        let begins = |op: u8| match last.running(op.into()) {
+    /// What an operation asks at present.
+    pub(super) fn asked(&self, last: &State, op: u8) -> String {
+        let running = last.running(op.into());
+        let call = running.and_then(|running| running.call.as_ref());
+        let asked = call.map_or_else(|| "nothing".to_owned(), show_call);
+        match running {
             Some(running) if running.after.is_none() => {
-                format!(" begins to {}:", self.script.deeds[usize::from(op)].kind)
+                format!("#{op} begins to {}: {asked}", self.script.deeds[usize::from(op)].kind)
             }
-            Some(_) | None => String::new(),
-        };
+            Some(_) | None => format!("#{op} {asked}"),
+        }
+    }
+
+    /// A step in words, without what it changes.
+    pub(super) fn happening(&self, last: &State, action: Action, names: &Names) -> String {
         match action {
             Action::Deliver { op, column } => {
                 let answer = self.answer(last, op, column);
-                format!("#{op}{} {} at {} -> {answer}", begins(op), asked(op), names.of(column))
+                format!("{} at {} -> {answer}", self.asked(last, op), names.of(column))
             }
             Action::Serve { op, column } => {
                 let answer = self.answer(last, op, column);
                 format!(
-                    "#{op}{} {} at {} -> {answer}, not heard",
-                    begins(op),
-                    asked(op),
+                    "{} at {} -> {answer}, not heard",
+                    self.asked(last, op),
                     names.of(column)
                 )
             }
             Action::Hear { op, column } => format!("#{op} hears the answer of {}", names.of(column)),
             Action::Late { column, index } => {
-                let late = last.columns[usize::from(column)].late.get(usize::from(index));
-                let what = late.map_or_else(String::new, |(_, key, request)| show_request(*key, request));
-                format!("late at {}: {what}", names.of(column))
+                format!("late at {}: {}", names.of(column), show_late(last, column, index))
             }
             Action::Patience { op } => format!("#{op} waits no longer for the others"),
             Action::Restamp { op, far: false } => format!("#{op} gets a stamp just above what it met"),
@@ -136,48 +136,79 @@ impl World {
         }
     }
 
-    fn answer(&self, last: &State, op: u8, column: u8) -> String {
+    /// What a replica answers to an operation.
+    pub(super) fn answer(&self, last: &State, op: u8, column: u8) -> String {
         self.protocol.take_effect();
-        let mut next = last.clone();
-        match self.handle(&mut next, op, column) {
-            Answer::Row(Reply::Row { accepted, .. }) => show_held(accepted.as_ref()),
-            Answer::Row(Reply::Accept) => "accepted".to_owned(),
-            Answer::Row(Reply::Promise(held)) => format!("promised, holds {}", show_held(held.as_ref())),
-            Answer::Row(Reply::Nack { seen }) => format!("refused for {}", show_stamp(seen)),
-            Answer::Row(Reply::Gated) => "the gate is closed".to_owned(),
-            Answer::Row(Reply::TooFarAhead) => "too far ahead".to_owned(),
-            Answer::Refused(refusal) => show_refusal(refusal),
-            Answer::Pulled(pulled) => {
-                let rows = pulled
-                    .rows
-                    .iter()
-                    .map(|(key, cell)| format!("{}: {}", key.0, show_cell(cell)));
-                format!("[{}]", rows.collect::<Vec<_>>().join(", "))
-            }
-            Answer::Scanned(scanned) => {
-                let rows: Vec<String> = scanned
-                    .rows
-                    .iter()
-                    .map(|(key, held)| format!("{}: {}", key.0, show_held(Some(held))))
-                    .collect();
-                let bound = scanned
-                    .bound
-                    .map_or_else(|| "the end".to_owned(), |bound| bound.0.to_string());
-                format!("[{}] up to {bound}", rows.join(", "))
-            }
+        show_answer(&self.handle(&mut last.clone(), op, column))
+    }
+}
+
+/// How a node's place among the layouts changed.
+pub(super) fn moved(name: char, before: Seat, after: Seat) -> Vec<String> {
+    let mut changes = Vec::new();
+    if before.view != after.view {
+        changes.push(format!("{name} is in {}", show_view(after.view)));
+    }
+    if before.synced != after.synced {
+        changes.push(format!("{name} is synced for {}", after.synced.0));
+    }
+    changes
+}
+
+/// What a client was told just now.
+pub(super) fn told(op: usize, before: &Op, after: &Op) -> Option<String> {
+    match (&before.progress, &after.progress) {
+        (Progress::Running(_), Progress::Told { outcome, .. }) => {
+            Some(format!("#{op} is told: {}", show_outcome(outcome)))
+        }
+        (Progress::Running(_) | Progress::Waiting | Progress::Told { .. }, _) => None,
+    }
+}
+
+fn asks(op: usize, before: &Op, after: &Op) -> Option<String> {
+    match (&before.progress, &after.progress) {
+        (Progress::Running(old), Progress::Running(new)) if old.round != new.round => {
+            let call = new.call.as_ref()?;
+            Some(format!("#{op} asks all to {}", show_call(call)))
+        }
+        (Progress::Running(_) | Progress::Waiting | Progress::Told { .. }, _) => None,
+    }
+}
+
+pub(super) fn show_answer(answer: &Answer) -> String {
+    match answer {
+        Answer::Row(Reply::Row { accepted, .. }) => show_held(accepted.as_ref()),
+        Answer::Row(Reply::Accept) => "accepted".to_owned(),
+        Answer::Row(Reply::Promise(held)) => format!("promised, holds {}", show_held(held.as_ref())),
+        Answer::Row(Reply::Nack { seen }) => format!("refused for {}", show_stamp(*seen)),
+        Answer::Row(Reply::Gated) => "the gate is closed".to_owned(),
+        Answer::Row(Reply::TooFarAhead) => "too far ahead".to_owned(),
+        Answer::Refused(refusal) => show_refusal(refusal),
+        Answer::Pulled(pulled) => {
+            let rows = pulled
+                .rows
+                .iter()
+                .map(|(key, cell)| format!("{}: {}", key.0, show_cell(cell)));
+            format!("[{}]", rows.collect::<Vec<_>>().join(", "))
+        }
+        Answer::Scanned(scanned) => {
+            let rows: Vec<String> = scanned
+                .rows
+                .iter()
+                .map(|(key, held)| format!("{}: {}", key.0, show_held(Some(held))))
+                .collect();
+            let bound = scanned
+                .bound
+                .map_or_else(|| "the end".to_owned(), |bound| bound.0.to_string());
+            format!("[{}] up to {bound}", rows.join(", "))
         }
     }
 }
 
-fn change(op: usize, before: &Op, after: &Op) -> String {
-    match (&before.progress, &after.progress) {
-        (Progress::Running(_), Progress::Told { outcome, .. }) => format!("; #{op} is told: {}", show_outcome(outcome)),
-        (Progress::Running(old), Progress::Running(new)) if old.round != new.round => match &new.call {
-            Some(call) => format!("; #{op} asks all to {}", show_call(call)),
-            None => String::new(),
-        },
-        (Progress::Running(_) | Progress::Waiting | Progress::Told { .. }, _) => String::new(),
-    }
+/// A request that nobody waits for.
+pub(super) fn show_late(last: &State, column: u8, index: u8) -> String {
+    let late = last.columns[usize::from(column)].late.get(usize::from(index));
+    late.map_or_else(String::new, |(_, key, request)| show_request(*key, request))
 }
 
 fn show_stamp(stamp: Stamp) -> String {
@@ -192,11 +223,11 @@ fn show_view(view: View) -> String {
     format!("layouts {}..{}", view.lo.0, view.hi.0)
 }
 
-fn show_refusal(refusal: Refusal) -> String {
+fn show_refusal(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::Stale(view) => format!("not under that view, there are {}", show_view(view)),
+        Refusal::Stale(view) => format!("not under that view, there are {}", show_view(*view)),
         Refusal::NeedLayout(version) => format!("what is layout {}?", version.0),
-        Refusal::NotOwner(view) => format!("no owner in {}", show_view(view)),
+        Refusal::NotOwner(view) => format!("no owner in {}", show_view(*view)),
     }
 }
 
