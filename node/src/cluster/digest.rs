@@ -78,11 +78,32 @@ impl Replica {
             }
             self.rest(BETWEEN_STEPS).await;
         }
+        self.repairs().note_lacking(partition, lacks);
         if lacks {
             // Two that lack the same data do not prove to each other that nobody has them.
             hash.update(self.layouts().now().peer.me.0.to_le_bytes());
         }
         Ok(u64::from_le_bytes(hash.finalize().into()))
+    }
+}
+
+impl Replica {
+    /// A glance at some blocks that were here: if one is gone, so may be others, a whole folder perhaps. Whoever asks how
+    /// whole the copies are is not to wait for the next comparison to hear of that.
+    pub(super) async fn glance(&self) {
+        const GLANCES: usize = 256;
+        let complete = self.repairs().complete(&self.layouts().now());
+        let step = (complete.len() / GLANCES).max(1);
+        for partition in complete.iter().step_by(step) {
+            // What cannot be read is for the comparison to find out.
+            let Ok((found, _)) = self.keeper().pull(*partition, None, 1).await else {
+                continue;
+            };
+            if found.iter().any(|pulled| pulled.data == Data::Absent) {
+                tracing::warn!(?partition, "a block is gone that was here; everything is compared");
+                return self.repairs().doubt(&complete);
+            }
+        }
     }
 }
 

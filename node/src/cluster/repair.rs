@@ -60,6 +60,8 @@ pub struct Evidence {
 pub struct Repairs {
     /// When a partition was last seen to be whole; the moment before the look began.
     whole: Mutex<BTreeMap<Partition, u64>>,
+    /// Partitions of blocks in which references without data were met: those of uploads that were cut short, as a rule.
+    lacking: Mutex<BTreeSet<Partition>>,
     repaired: Arc<Moves>,
     pub(super) damaged: AtomicU64,
     /// Zero: not yet.
@@ -92,6 +94,33 @@ impl Repairs {
     pub fn repair_now(&self, partitions: impl IntoIterator<Item = Partition>) {
         self.troubled().extend(partitions);
         self.trouble.notify_one();
+    }
+
+    /// A look at a partition of blocks met references without data, or none.
+    pub(super) fn note_lacking(&self, partition: Partition, lacks: bool) {
+        let mut lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        if lacks {
+            lacking.insert(partition);
+        } else {
+            lacking.remove(&partition);
+        }
+    }
+
+    /// Partitions of blocks of which every reference had its data when it was last looked at.
+    pub(super) fn complete(&self, known: &Known) -> Vec<Partition> {
+        let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = self.whole();
+        let newest = known.peer.knowledge.newest();
+        let of_blocks = newest.into_iter().flat_map(|newest| newest.block_partitions());
+        of_blocks
+            .filter(|partition| whole.contains_key(partition) && !lacking.contains(partition))
+            .collect()
+    }
+
+    /// Something is gone that was there: nothing is known of these any more.
+    pub(super) fn doubt(&self, partitions: &[Partition]) {
+        self.whole().retain(|partition, _| !partitions.contains(partition));
+        self.repair_now(partitions.iter().copied());
     }
 
     fn troubled(&self) -> MutexGuard<'_, BTreeSet<Partition>> {

@@ -173,7 +173,10 @@ impl Replica {
                 Told::Tidings(asked.lacked_by(&layouts.now(), layouts.next_turn()))
             }
             Question::Elect(version, request) => self.serve_election(version, &request).await?,
-            Question::Evidence => Told::Evidence(self.repairs().evidence(&layouts.now())),
+            Question::Evidence => {
+                self.glance().await;
+                Told::Evidence(self.repairs().evidence(&layouts.now()))
+            }
         };
         layouts.durable().await?;
         Ok(told)

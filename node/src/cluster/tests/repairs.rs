@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{INLINE_MAX_BYTES, Simulation, Sites};
-use crate::cluster::Evidence;
+use crate::cluster::{Evidence, Lack, Why};
 use crate::storage::BlockName;
 
 /// Long enough for a round of comparison.
@@ -74,6 +74,10 @@ fn what_rots_or_vanishes_is_found_and_copied_again() {
             names[..4].iter().all(|name| blocks(1).lose(*name)),
             "a folder that is nearly empty"
         );
+        let told = sites.sites[0].coordinator.redundancy().await;
+        let lack = |lack: &Lack| (lack.node, lack.why);
+        let lacks: Vec<_> = told.lacks.iter().map(lack).collect();
+        assert_eq!(lacks, [(sites.sites[1].member.id, Why::Comparing)], "it shows at once");
         assert!(blocks(2).rot(names[5]));
         sites.sites[2].coordinator.repairs().scrub_now();
         simulation.sleep(A_ROUND).await;
