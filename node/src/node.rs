@@ -336,9 +336,7 @@ async fn depend_on_active_layouts(standing: Arc<Standing>, layouts: Arc<Layouts>
             standing.depend_on(sets.clone());
             before = sets;
         }
-        if changes.changed().await.is_err() {
-            return;
-        }
+        changes.changed().await;
     }
 }
 

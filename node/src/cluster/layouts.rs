@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
-use tokio::sync::watch;
 use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{
     Admitted, Announcement, Certificate, Knowledge, Layout, LayoutVersion, LearnError, Learned, Partition, View,
@@ -19,6 +18,7 @@ use trellis_spec::peer::Peer;
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Cell, Reply, Request};
 
+use super::changes::{Changes, Signal};
 use super::wire::{DecodeError, decode, encode};
 use crate::storage::{Batch, Change, Position, Room, Rows, RowsError};
 
@@ -60,7 +60,7 @@ pub struct Layouts {
     now: RwLock<Arc<Known>>,
     /// One change at a time.
     writing: Mutex<()>,
-    changes: watch::Sender<u64>,
+    changes: Signal,
     turns: AtomicUsize,
 }
 
@@ -114,7 +114,7 @@ impl Layouts {
             rows,
             now: RwLock::new(Arc::new(known)),
             writing: Mutex::new(()),
-            changes: watch::Sender::new(0),
+            changes: Signal::default(),
             turns: AtomicUsize::new(0),
         })
     }
@@ -140,7 +140,7 @@ impl Layouts {
     }
 
     /// A signal at every change.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> Changes {
         self.changes.subscribe()
     }
 
@@ -264,7 +264,7 @@ impl Layouts {
         if !batch.is_empty() {
             known.written_at = self.rows.apply_within(batch, Room::Upkeep)?;
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-            self.changes.send_modify(|changes| *changes += 1);
+            self.changes.changed();
         }
         Ok(done)
     }

@@ -7,6 +7,7 @@
 mod blocks;
 mod calls;
 mod cells;
+mod changes;
 mod collector;
 mod coordinator;
 mod digest;
@@ -36,6 +37,7 @@ mod watched;
 mod wire;
 
 pub use blocks::BlockError;
+pub use changes::Changes;
 pub use collector::{Collected, Collector};
 pub use coordinator::{Coordinator, Target};
 pub use elect::{ElectError, Elected};
