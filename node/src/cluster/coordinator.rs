@@ -151,7 +151,7 @@ impl Coordinator {
     }
 
     /// The latest time of a stamp that says something about the time.
-    fn latest_us(&self) -> u64 {
+    pub(crate) fn latest_us(&self) -> u64 {
         // Half of what replicas accept, so that they still do when this clock is ahead of theirs.
         let ahead_us = self.limits.clock_skew_max_ms.saturating_mul(1000) / 2;
         self.env.clock.wall_us().saturating_add(ahead_us)

@@ -63,6 +63,16 @@ impl MemoryBlockDisk {
         self.contents().blocks.remove(&name).is_some()
     }
 
+    /// The blocks whose content is not what their name says.
+    pub fn rotten(&self) -> Vec<BlockName> {
+        let contents = self.contents();
+        let rotten = contents
+            .blocks
+            .iter()
+            .filter(|(name, data)| BlockName::of(data) != **name);
+        rotten.map(|(name, _)| *name).collect()
+    }
+
     /// The blocks that are there.
     pub fn names(&self) -> Vec<BlockName> {
         self.contents().blocks.keys().copied().collect()

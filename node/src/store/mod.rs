@@ -80,11 +80,9 @@ impl ClusterStore {
         let slowest = limits.upload_slowest_kib_s.max(1);
         let needed_s = size.map(|bytes| limits.upload_least_s.saturating_add((bytes >> 10) / slowest));
         let valid_s = needed_s.map_or(limits.upload_valid_s, |needed| needed.min(limits.upload_valid_s));
-        self.coordinator
-            .env
-            .clock
-            .wall_us()
-            .saturating_add(valid_s.saturating_mul(1_000_000))
+        // By then, for the clocks of others may be ahead, and its stamp with them.
+        let latest_us = self.coordinator.latest_us();
+        latest_us.saturating_add(valid_s.saturating_mul(1_000_000))
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trellis_node::cluster::{
-    Coordinator, ElectError, Elected, Layouts, Limits, Movers, Repairer, Replica, ReplicaService,
+    Collector, Coordinator, ElectError, Elected, Layouts, Limits, Movers, Redundancy, Repairer, Replica,
+    ReplicaService, Scrubber,
 };
+use trellis_node::env::Env;
 use trellis_node::env::simulated::{SimulatedNode, Simulation};
 use trellis_node::link::PeerId;
 use trellis_node::link::simulated::{Faults, SimulatedNetwork};
@@ -15,6 +17,7 @@ use trellis_node::store::{ClusterStore, SecretWrapping};
 use trellis_s3api::error::StoreError;
 use trellis_spec::layout::{Knowledge, Layout, Member, initial};
 use trellis_spec::peer::Peer;
+use trellis_spec::quorum::NodeId;
 
 use super::recording::Recording;
 use super::sabotage::Sabotage;
@@ -118,6 +121,10 @@ impl SimulatedCluster {
         PeerId(self.sites[at].member.key)
     }
 
+    pub(crate) fn id(&self, at: usize) -> NodeId {
+        self.sites[at].member.id
+    }
+
     pub(crate) fn is_up(&self, at: usize) -> bool {
         self.sites[at].life().node.is_up()
     }
@@ -164,6 +171,39 @@ impl SimulatedCluster {
         node.run(async move { coordinator.elect(next).await }).await.ok()
     }
 
+    /// What a node that is up finds out about how whole all copies are.
+    pub(crate) async fn redundancy(&self, at: usize) -> Option<Redundancy> {
+        let (node, coordinator) = {
+            let life = self.sites[at].life();
+            (life.node.clone(), life.coordinator.clone()?)
+        };
+        node.run(async move { coordinator.redundancy().await }).await.ok()
+    }
+
+    /// What the clock of a node shows.
+    pub(crate) fn wall_us(&self, at: usize) -> u64 {
+        self.node(at).env().clock.wall_us()
+    }
+
+    /// Rounds of collection without end, and what came of them.
+    fn collect(&self, coordinator: Arc<Coordinator>, env: Env) -> impl Future<Output = ()> + Send + 'static {
+        let (tally, pause) = (self.tally.clone(), Duration::from_millis(self.limits.collect_pause_ms));
+        async move {
+            let mut collector = Collector::new(coordinator);
+            loop {
+                env.clock.sleep(pause).await;
+                let collected = collector.round().await;
+                for (what, times) in [
+                    ("a part of an upload became a tombstone", collected.parts),
+                    ("a reference was given up", collected.references),
+                    ("a block was deleted", collected.blocks),
+                ] {
+                    tally.add(what, usize::try_from(times).unwrap_or(usize::MAX));
+                }
+            }
+        }
+    }
+
     /// From now on the clock of a node is off by `off_us`, and goes wrong by `drift_ppm`.
     pub(crate) fn set_clock(&self, at: usize, off_us: i64, drift_ppm: i64) {
         let node = self.node(at);
@@ -206,6 +246,8 @@ impl SimulatedCluster {
         let spawn = |name, task| env.spawner.spawn(name, task);
         spawn("movers", Box::pin(movers.run()));
         spawn("repairer", Box::pin(repairer.run()));
+        spawn("scrubber", Box::pin(Scrubber::new(coordinator.clone()).run()));
+        spawn("collector", Box::pin(self.collect(coordinator.clone(), env.clone())));
         spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
         *site.life() = Life {
             node,

@@ -10,7 +10,8 @@ use super::fleeting::{self, Found};
 use super::journal::LASTING;
 use super::relayout;
 use super::session::{Manners, Session, Size, Spot, scope};
-use super::shape::{Clocks, Rot};
+use super::shape::Clocks;
+use super::wholeness;
 use crate::history::{Condition, Outcome};
 
 /// The client that prepares and inspects; the others are numbered from one.
@@ -43,6 +44,7 @@ pub(crate) async fn prove(world: &World) {
     let spots = inspector.spots(&bucket);
     inspector.read_everywhere(&spots).await;
     inspector.list_everywhere(&bucket).await;
+    wholeness::prove(world).await;
     inspector.read_without_each(&spots).await;
     inspector.write_anew(&bucket).await;
     if world.shape.clocks == Clocks::Wild {
@@ -113,7 +115,7 @@ impl Inspector<'_> {
 
     /// Whichever node is away, the others know everything: what was read is on a majority, with its blocks.
     async fn read_without_each(&self, spots: &[Spot]) {
-        if relayout::replicas(self.world) < 3 || self.world.shape.rot == Rot::OneNode {
+        if relayout::replicas(self.world) < 3 {
             return;
         }
         for away in 0..self.nodes() {

@@ -28,6 +28,7 @@ mod shrink;
 mod tally;
 mod uploads;
 mod watch;
+mod wholeness;
 
 use std::sync::Arc;
 use std::time::Duration;

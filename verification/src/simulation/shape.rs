@@ -109,6 +109,12 @@ fn limits(dice: &Dice, flush: Duration) -> Limits {
         control_cache_ms: *dice.pick(&[200, 2_000]),
         deletion_abandoned_ms: *dice.pick(&[1_000, 5_000]),
         repair_pause_ms: *dice.pick(&[2_000, 60_000]),
+        scrub_pause_s: *dice.pick(&[2, 60]),
+        upload_valid_s: *dice.pick(&[20, 24 * 3600]),
+        upload_least_s: *dice.pick(&[10, 600]),
+        collect_pause_ms: *dice.pick(&[500, 60_000]),
+        collect_grace_ms: *dice.pick(&[1_000, 30_000]),
+        collect_steps_per_s: 10_000,
         ..Limits::default()
     }
 }
