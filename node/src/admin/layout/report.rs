@@ -159,6 +159,13 @@ pub enum Change {
 pub struct StagedReport {
     /// The nodes that change.
     pub nodes: Vec<NewRole>,
+    /// A node takes over what another one is: its zone, its role and its tags. That one leaves.
+    Replace {
+        /// The node that leaves: its id, or a beginning of it.
+        old: String,
+        /// The node that comes: its id, or a beginning of it.
+        new: String,
+    },
     /// Replicas of everything, if that changes.
     pub replication_factor: Option<u8>,
     /// In how many zones, if that changes.

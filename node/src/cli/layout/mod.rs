@@ -6,6 +6,7 @@ mod words;
 
 use clap::{Args, Subcommand};
 
+pub(super) use self::steps::stage;
 use self::steps::{Apply, Assign, Config, Preview, Remove, Revert};
 use super::CliResult;
 use super::asking::Asking;

@@ -137,7 +137,8 @@ impl Config {
     }
 }
 
-fn stage(asking: &Asking, change: Change) -> CliResult {
+/// Stages a change, and says what is staged then.
+pub(in crate::cli) fn stage(asking: &Asking, change: Change) -> CliResult {
     asking.ask(async |mut node| {
         let staged: StagedReport = node.post("/v1/layout/staged", &change).await?;
         asking.print(&staged, |staged| {
