@@ -143,7 +143,9 @@ impl Node {
         } = setup;
         let name = check(env, &folder, &layout)?;
         let data = &folder.folder;
+        folder.check_rows()?;
         let (rows, opened) = DiskRows::open(data, settings.rows.clone(), env.random.clone())?;
+        folder.rows_began()?;
         let rows = Arc::new(rows);
         let blocks = Arc::new(BlockFiles::open(data, settings.rows.min_free_bytes)?);
         tracing::info!(id = %name, start = opened.start_counter, commits = opened.commit_counter, "storage is open");
@@ -380,7 +382,7 @@ fn greet(standing: &Arc<Standing>, mesh: &Arc<Mesh>, rows: &Arc<DiskRows>, inter
 
 fn measured(folder: &NodeFolder) -> MeasuredFolders {
     MeasuredFolders {
-        log: folder.rows().join("log"),
+        log: folder.log(),
         index: folder.rows().join("index"),
         blocks: folder.blocks(),
     }
