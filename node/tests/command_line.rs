@@ -141,6 +141,10 @@ impl Three {
         text(&self.path(format!("node-{number}.toml"))).to_owned()
     }
 
+    fn id(&self, number: usize) -> String {
+        ok(&["node", "id", "--data", text(&self.path(format!("node-{number}")))])
+    }
+
     fn start(&self, number: usize) -> Running {
         let log = self.path(format!("node-{number}.log"));
         Running::start(&["server", "--config", &self.config(number)], &log)
@@ -216,6 +220,24 @@ fn remembered(three: &Three, by: usize, of: usize) -> Option<u64> {
 #[test]
 fn a_server_on_an_older_copy_of_its_folder_does_not_serve() {
     let three = Three::generate();
+    // Alone it decides nothing, not even to go on alone, and says for want of whom.
+    let [second, third] = [2, 3].map(|number| three.id(number)[..16].to_owned());
+    let staged = |words: &[&str]| ok(&[&["layout"], words, &["--config", &three.config(1)]].concat());
+    staged(&["config", "--replication-factor", "1"]);
+    staged(&["remove", &second]);
+    staged(&["remove", &third]);
+    let refused = fails(1, &["layout", "apply", "--config", &three.config(1)]);
+    for word in [
+        "side of a minority: 2 of the 3",
+        "only 1 can be reached",
+        "Nothing was changed",
+        &second,
+        &third,
+    ] {
+        assert!(refused.contains(word), "no {word:?} in: {refused}");
+    }
+    staged(&["revert"]);
+
     let mut nodes: Vec<Running> = (1..=3).map(|number| three.start(number)).collect();
     for (node, endpoint) in nodes.iter_mut().zip(&three.endpoints) {
         node.wait_until_healthy(endpoint);
