@@ -26,11 +26,13 @@ fn version(known: &Known, layout: &Layout) -> VersionReport {
         let view = known.peer.knowledge.view(*partition);
         (view.lo..=view.hi).contains(&layout.version)
     };
-    let progress = progress(known, layout);
+    let (progress, dates) = (progress(known, layout), known.dates(layout.version));
     VersionReport {
         version: layout.version.0,
         hash: hex(&layout.hash()),
         nodes: layout.members.len(),
+        decided_ms: dates.decided_ms,
+        retired_ms: dates.retired_ms,
         replication_factor: layout.replication_factor,
         zone_redundancy: Redundancy(layout.redundancy),
         partitions_active: layout.partitions().filter(is_active).count(),

@@ -297,3 +297,7 @@ pub struct VersionReport {
     /// Shares of rows and of blocks that its nodes hold.
     pub shares: usize,
 }
+    /// When it was decided: milliseconds since the Unix epoch; nothing if this node was never told.
+    pub decided_ms: Option<u64>,
+    /// When this node saw that no partition needs it any more; nothing if one does, or if that was over when it came.
+    pub retired_ms: Option<u64>,
