@@ -172,6 +172,12 @@ fn three_servers_form_a_cluster_that_survives_one() {
     for number in 1..=3 {
         nodes[0].wait_until("all are connected", || three.connected(number) == 2);
     }
+    nodes[0].wait_until("all have compared their copies", || {
+        let (code, report) = health_report(&three.endpoints[1]);
+        let copies = &report["redundancy"];
+        assert_eq!(copies["full_until_ms"].is_null(), copies["state"] != "full", "{report}");
+        code == 200 && copies["state"] == "full" && copies["partitions"] == 512
+    });
     let table = ok(&["status", "--data", text(three.folder.path())]);
     assert!(
         table.contains("this node") && table.matches("connected").count() == 2,
@@ -187,7 +193,23 @@ fn three_servers_form_a_cluster_that_survives_one() {
     let first = ids(&keys)[0].to_owned();
     ok(&["key", "create", "while one is away", "--config", &three.config(1)]);
     ok(&["key", "delete", &first, "--config", &three.config(2)]);
-    assert_eq!(health(&three.endpoints[0]).unwrap().0, 200);
+    let (code, lacking) = health_report(&three.endpoints[0]);
+    assert_eq!(
+        (code, &lacking["serving"]),
+        (200, &Value::Bool(true)),
+        "it serves with a copy less"
+    );
+    let copies = &lacking["redundancy"];
+    assert_ne!(copies["state"], "full", "{lacking}");
+    assert_eq!(copies["full_until_ms"], Value::Null);
+    nodes[0].wait_until("it is said what is missing, and why", || {
+        let (_, report) = health_report(&three.endpoints[0]);
+        let away = |cause: &Value| cause["why"] == "away" && cause["nodes"] == 1 && cause["copies"] == 512;
+        let copies = &report["redundancy"];
+        copies["state"] == "lacking"
+            && copies["seconds_left"].is_null()
+            && copies["causes"].as_array().unwrap().iter().any(away)
+    });
 
     nodes.remove(1).kill();
     let lone = || health(&three.endpoints[0]).unwrap();
@@ -198,28 +220,6 @@ fn three_servers_form_a_cluster_that_survives_one() {
         lone().1
     );
 
-    nodes.push(three.start(3));
-    nodes[1].wait_until_healthy(&three.endpoints[2]);
-    let keys = json(&["key", "list", "--json", "--config", &three.config(3)]);
-    assert_eq!(ids(&keys).len(), 1, "{keys}");
-    assert_ne!(ids(&keys)[0], first, "a first key that was deleted does not come back");
-    for node in nodes {
-        assert_eq!(node.stop_by(Signal::TERM).code(), Some(0));
-    }
-}
-
-/// How far one node of the three has written down that another was.
-fn remembered(three: &Three, by: usize, of: usize) -> Option<u64> {
-    let id = ok(&["node", "id", "--data", text(&three.path(format!("node-{of}")))]);
-    let key = id.split('-').next().unwrap();
-    let peers = fs::read_to_string(three.path(format!("node-{by}/peers"))).ok()?;
-    let line = peers.lines().find(|line| line.starts_with(key))?;
-    line.rsplit(' ').next()?.parse().ok()
-}
-
-#[test]
-fn a_server_on_an_older_copy_of_its_folder_does_not_serve() {
-    let three = Three::generate();
     // Alone it decides nothing, not even to go on alone, and says for want of whom.
     let [second, third] = [2, 3].map(|number| three.id(number)[..16].to_owned());
     let staged = |words: &[&str]| ok(&[&["layout"], words, &["--config", &three.config(1)]].concat());
@@ -238,6 +238,33 @@ fn a_server_on_an_older_copy_of_its_folder_does_not_serve() {
     }
     staged(&["revert"]);
 
+    nodes.push(three.start(3));
+    nodes[1].wait_until_healthy(&three.endpoints[2]);
+    let keys = json(&["key", "list", "--json", "--config", &three.config(3)]);
+    assert_eq!(ids(&keys).len(), 1, "{keys}");
+    assert_ne!(ids(&keys)[0], first, "a first key that was deleted does not come back");
+    for node in nodes {
+        assert_eq!(node.stop_by(Signal::TERM).code(), Some(0));
+    }
+}
+
+fn health_report(endpoint: &str) -> (u16, Value) {
+    let (code, body) = health(endpoint).unwrap();
+    (code, serde_json::from_str(&body).unwrap())
+}
+
+/// How far one node of the three has written down that another was.
+fn remembered(three: &Three, by: usize, of: usize) -> Option<u64> {
+    let id = ok(&["node", "id", "--data", text(&three.path(format!("node-{of}")))]);
+    let key = id.split('-').next().unwrap();
+    let peers = fs::read_to_string(three.path(format!("node-{by}/peers"))).ok()?;
+    let line = peers.lines().find(|line| line.starts_with(key))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn a_server_on_an_older_copy_of_its_folder_does_not_serve() {
+    let three = Three::generate();
     let mut nodes: Vec<Running> = (1..=3).map(|number| three.start(number)).collect();
     for (node, endpoint) in nodes.iter_mut().zip(&three.endpoints) {
         node.wait_until_healthy(endpoint);

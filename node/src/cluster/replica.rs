@@ -67,7 +67,7 @@ impl Payload {
 
 /// One node's rows and blocks, as its peers see them.
 pub struct Replica {
-    env: Env,
+    pub(super) env: Env,
     pub(super) layouts: Arc<Layouts>,
     pub(super) cells: Cells,
     pub(super) keeper: Keeper,

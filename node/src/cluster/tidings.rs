@@ -185,7 +185,7 @@ impl Replica {
             Question::Elect(version, request) => self.serve_election(version, &request).await?,
             Question::Evidence => {
                 self.glance().await;
-                Told::Evidence(self.repairs().evidence(&layouts.now()))
+                Told::Evidence(self.repairs().evidence(&self.env, &layouts.now()))
             }
         };
         layouts.durable().await?;

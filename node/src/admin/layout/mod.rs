@@ -28,8 +28,8 @@ use crate::link::PeerId;
 pub use draft::{Draft, DraftError, draft};
 pub use history::history_of;
 pub use report::{
-    Applied, Apply, Change, LayoutReport, LayoutState, NewRole, Placement, Preview, PreviewNode, PreviewZone, Role,
-    RoleReport, StagedReport, VersionReport,
+    Applied, Apply, Change, LayoutReport, LayoutState, NewRole, NodeMoving, Placement, Preview, PreviewNode,
+    PreviewZone, Role, RoleReport, StagedReport, VersionReport,
 };
 pub use staged::{Staged, StagedError, StagedNode};
 use words::{explain, explain_unfit, listed, short};
@@ -38,7 +38,8 @@ use words::{explain, explain_unfit, listed, short};
 const STAGED_FILE: &str = "layout-staged.json";
 
 /// The newest layout, what is staged, and who has no role yet.
-pub fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
+pub async fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
+    let survey = observer.survey().await;
     let known = observer.layouts();
     let newest = newest(&known)?;
     let view = history::progress(&known, newest);
@@ -65,6 +66,7 @@ pub fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
         roles: roles(observer, &known, newest),
         nodes: observer.nodes(),
         staged: load(observer)?.report(newest),
+        moving: survey.map_or_else(Vec::new, |survey| history::moving(&survey.redundancy, newest)),
     })
 }
 
@@ -150,9 +152,9 @@ pub async fn apply(observer: &Observer, apply: Apply) -> Result<Applied, Refused
         );
         return Err(refused(StatusCode::CONFLICT, message));
     }
+    electable(observer, &draft.newest)?;
     reachable(observer, &draft.next)?;
     let elected = observer.coordinator().elect(draft.next.clone()).await;
-    electable(observer, &draft.newest)?;
     match elected {
         Ok(Elected::Won) => {
             forget(observer, &staged)?;
@@ -193,8 +195,6 @@ fn forget(observer: &Observer, applied: &Staged) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A layout whose replicas cannot be reached would keep everybody waiting, and could not be taken back.
-fn reachable(observer: &Observer, next: &Layout) -> Result<(), Refused> {
 /// The side of a minority is told so at once, and who is missing there.
 fn electable(observer: &Observer, newest: &Layout) -> Result<(), Refused> {
     let is_up = |member: &&Member| observer.is_connected(PeerId(member.key));
@@ -220,6 +220,8 @@ fn electable(observer: &Observer, newest: &Layout) -> Result<(), Refused> {
     Err(refused(StatusCode::SERVICE_UNAVAILABLE, message))
 }
 
+/// A layout whose replicas cannot be reached would keep everybody waiting, and could not be taken back.
+fn reachable(observer: &Observer, next: &Layout) -> Result<(), Refused> {
     let knowledge = Knowledge::of(next.clone());
     let is_up = |node| {
         next.member(node)

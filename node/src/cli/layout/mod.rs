@@ -62,7 +62,8 @@ impl Layout {
             }),
             Layout::History(History { asking }) => asking.ask(async |mut node| {
                 let history: Vec<VersionReport> = node.get("/v1/layout/history").await?;
-                asking.print(&history, |history| show::history(history))
+                let layout: LayoutReport = node.get("/v1/layout").await?;
+                asking.print(&history, |history| show::history(history, &layout.moving))
             }),
             Layout::Assign(command) => command.run(),
             Layout::Remove(command) => command.run(),
