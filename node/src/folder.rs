@@ -24,6 +24,9 @@ use crate::storage::{DataFolder, OpenError};
 const IDENTITY_FILE: &str = "node.key";
 const DISK_FILE: &str = "disk-id";
 const LAYOUT_FILE: &str = "first-layout";
+/// There since rows were kept for the first time.
+const ROWS_BEGAN_FILE: &str = "rows-began";
+const LOG_FOLDER: &str = "log";
 const PEERS_FILE: &str = "peers";
 const CONTACTS_FILE: &str = "contacts.json";
 const ROWS_FOLDER: &str = "rows";
@@ -78,6 +81,19 @@ pub enum FolderError {
          or start with an empty one as a new node"
     )]
     Incomplete(PathBuf),
+    /// Rows were kept here, and are gone.
+    #[error(
+        "the rows that the node in {folder} kept are gone: there is nothing in {rows}. What it had promised to other nodes \
+         went with them, so it cannot go on as the node that it was. If a disk is not mounted there, mount it. If the rows \
+         are lost, make a new node with `trellis node init` in an empty folder, start it, and have it take this one's place: \
+         `trellis node replace OLD NEW` on a node of the cluster"
+    )]
+    RowsGone {
+        /// The data folder.
+        folder: PathBuf,
+        /// Where rows are kept.
+        rows: PathBuf,
+    },
     /// The first layout of the configuration is not the one that the node began with.
     #[error(
         "the first layout of the configuration is not the one that the node in {folder} began with, which says to which \
@@ -144,9 +160,39 @@ impl NodeFolder {
         }
     }
 
+    /// Refuses to begin anew where rows were kept: an emptied row store must not look like that of a new node.
+    pub fn check_rows(&self) -> Result<(), FolderError> {
+        let log = self.log();
+        let is_empty = fs::read_dir(&log).map_or(true, |mut entries| entries.next().is_none());
+        match is_empty && self.folder.path().join(ROWS_BEGAN_FILE).exists() {
+            true => Err(FolderError::RowsGone {
+                folder: self.folder.path().to_owned(),
+                rows: log,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// From now on rows are kept here.
+    pub fn rows_began(&self) -> Result<(), FolderError> {
+        let path = self.folder.path().join(ROWS_BEGAN_FILE);
+        match path.exists() {
+            true => Ok(()),
+            false => Ok(secret_file::write_public(
+                &path,
+                "rows are kept here; see docs/operate.md\n",
+            )?),
+        }
+    }
+
     /// Where rows are kept.
     pub fn rows(&self) -> PathBuf {
         self.folder.path().join(ROWS_FOLDER)
+    }
+
+    /// Where the log of the rows is.
+    pub fn log(&self) -> PathBuf {
+        self.rows().join(LOG_FOLDER)
     }
 
     /// Where it is written down how far peers were.
@@ -274,6 +320,20 @@ mod tests {
         let opened = NodeFolder::open_or_create(home.path(), &env);
         assert!(matches!(opened, Err(FolderError::Incomplete(_))));
         assert!(matches!(NodeFolder::open(home.path()), Err(FolderError::Incomplete(_))));
+    }
+
+    #[tokio::test]
+    async fn rows_that_are_gone_are_missed_and_those_that_never_were_are_not() {
+        let (home, env) = (tempfile::tempdir().unwrap(), Env::real());
+        let folder = NodeFolder::open_or_create(home.path(), &env).unwrap();
+        folder.check_rows().unwrap();
+        folder.rows_began().unwrap();
+        assert!(matches!(folder.check_rows(), Err(FolderError::RowsGone { .. })));
+        fs::create_dir_all(folder.rows().join(LOG_FOLDER)).unwrap();
+        assert!(matches!(folder.check_rows(), Err(FolderError::RowsGone { .. })));
+        fs::write(folder.rows().join(LOG_FOLDER).join("segment"), "rows").unwrap();
+        folder.check_rows().unwrap();
+        folder.rows_began().unwrap();
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use trellis_s3api::front::{FrontDoor, FrontDoorConfig, WallTime};
+use trellis_s3api::front::{FrontDoor, FrontDoorConfig, Health, WallTime};
 use trellis_spec::layout::assign::Role;
 use trellis_spec::layout::{Knowledge, Layout, LayoutVersion};
 use trellis_spec::peer::Peer;
@@ -143,7 +143,9 @@ impl Node {
         } = setup;
         let name = check(env, &folder, &layout)?;
         let data = &folder.folder;
+        folder.check_rows()?;
         let (rows, opened) = DiskRows::open(data, settings.rows.clone(), env.random.clone())?;
+        folder.rows_began()?;
         let rows = Arc::new(rows);
         let blocks = Arc::new(BlockFiles::open(data, settings.rows.min_free_bytes)?);
         tracing::info!(id = %name, start = opened.start_counter, commits = opened.commit_counter, "storage is open");
@@ -380,7 +382,7 @@ fn greet(standing: &Arc<Standing>, mesh: &Arc<Mesh>, rows: &Arc<DiskRows>, inter
 
 fn measured(folder: &NodeFolder) -> MeasuredFolders {
     MeasuredFolders {
-        log: folder.rows().join("log"),
+        log: folder.log(),
         index: folder.rows().join("index"),
         blocks: folder.blocks(),
     }
@@ -390,8 +392,18 @@ fn front_config(front: FrontDoorConfig, env: &Env, observer: &Observer) -> Front
     let (clock, observer) = (env.clock.clone(), observer.clone());
     FrontDoorConfig {
         clock: Arc::new(move || WallTime::from_seconds((clock.wall_us() / 1_000_000).cast_signed())),
-        health: Arc::new(move || Box::pin(std::future::ready(observer.health()))),
+        health: Arc::new(move || Box::pin(health(observer.clone()))),
         ..front
+    }
+}
+
+async fn health(observer: Observer) -> Health {
+    let report = observer.health_report().await;
+    let mut json = serde_json::to_string(&report).expect("what /health says has only texts as keys");
+    json.push('\n');
+    match report.serving {
+        true => Health::Well(json),
+        false => Health::Unwell(json),
     }
 }
 

@@ -141,6 +141,10 @@ impl Three {
         text(&self.path(format!("node-{number}.toml"))).to_owned()
     }
 
+    fn id(&self, number: usize) -> String {
+        ok(&["node", "id", "--data", text(&self.path(format!("node-{number}")))])
+    }
+
     fn start(&self, number: usize) -> Running {
         let log = self.path(format!("node-{number}.log"));
         Running::start(&["server", "--config", &self.config(number)], &log)
@@ -168,6 +172,12 @@ fn three_servers_form_a_cluster_that_survives_one() {
     for number in 1..=3 {
         nodes[0].wait_until("all are connected", || three.connected(number) == 2);
     }
+    nodes[0].wait_until("all have compared their copies", || {
+        let (code, report) = health_report(&three.endpoints[1]);
+        let copies = &report["redundancy"];
+        assert_eq!(copies["full_until_ms"].is_null(), copies["state"] != "full", "{report}");
+        code == 200 && copies["state"] == "full" && copies["partitions"] == 512
+    });
     let table = ok(&["status", "--data", text(three.folder.path())]);
     assert!(
         table.contains("this node") && table.matches("connected").count() == 2,
@@ -183,7 +193,23 @@ fn three_servers_form_a_cluster_that_survives_one() {
     let first = ids(&keys)[0].to_owned();
     ok(&["key", "create", "while one is away", "--config", &three.config(1)]);
     ok(&["key", "delete", &first, "--config", &three.config(2)]);
-    assert_eq!(health(&three.endpoints[0]).unwrap().0, 200);
+    let (code, lacking) = health_report(&three.endpoints[0]);
+    assert_eq!(
+        (code, &lacking["serving"]),
+        (200, &Value::Bool(true)),
+        "it serves with a copy less"
+    );
+    let copies = &lacking["redundancy"];
+    assert_ne!(copies["state"], "full", "{lacking}");
+    assert_eq!(copies["full_until_ms"], Value::Null);
+    nodes[0].wait_until("it is said what is missing, and why", || {
+        let (_, report) = health_report(&three.endpoints[0]);
+        let away = |cause: &Value| cause["why"] == "away" && cause["nodes"] == 1 && cause["copies"] == 512;
+        let copies = &report["redundancy"];
+        copies["state"] == "lacking"
+            && copies["seconds_left"].is_null()
+            && copies["causes"].as_array().unwrap().iter().any(away)
+    });
 
     nodes.remove(1).kill();
     let lone = || health(&three.endpoints[0]).unwrap();
@@ -194,6 +220,24 @@ fn three_servers_form_a_cluster_that_survives_one() {
         lone().1
     );
 
+    // Alone it decides nothing, not even to go on alone, and says for want of whom.
+    let [second, third] = [2, 3].map(|number| three.id(number)[..16].to_owned());
+    let staged = |words: &[&str]| ok(&[&["layout"], words, &["--config", &three.config(1)]].concat());
+    staged(&["config", "--replication-factor", "1"]);
+    staged(&["remove", &second]);
+    staged(&["remove", &third]);
+    let refused = fails(1, &["layout", "apply", "--config", &three.config(1)]);
+    for word in [
+        "side of a minority: 2 of the 3",
+        "only 1 can be reached",
+        "Nothing was changed",
+        &second,
+        &third,
+    ] {
+        assert!(refused.contains(word), "no {word:?} in: {refused}");
+    }
+    staged(&["revert"]);
+
     nodes.push(three.start(3));
     nodes[1].wait_until_healthy(&three.endpoints[2]);
     let keys = json(&["key", "list", "--json", "--config", &three.config(3)]);
@@ -202,6 +246,11 @@ fn three_servers_form_a_cluster_that_survives_one() {
     for node in nodes {
         assert_eq!(node.stop_by(Signal::TERM).code(), Some(0));
     }
+}
+
+fn health_report(endpoint: &str) -> (u16, Value) {
+    let (code, body) = health(endpoint).unwrap();
+    (code, serde_json::from_str(&body).unwrap())
 }
 
 /// How far one node of the three has written down that another was.

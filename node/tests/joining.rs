@@ -190,8 +190,11 @@ fn a_cluster_outlives_all_nodes_that_it_began_with() {
     one.wait_until("the second is known", || {
         says(1, &["node", "list"]).contains(&id(2)[..16])
     });
-    says(1, &["layout", "assign", &id(2), "--zone", "new", "--capacity", "1TB"]);
-    says(1, &["layout", "remove", &id(1)]);
+    let staged = says(1, &["node", "replace", &id(1)[..16], &id(2)[..16]]);
+    assert!(
+        staged.contains(&format!("node {} leaves", &id(1)[..16])) && staged.contains("trellis layout preview"),
+        "{staged}"
+    );
     two.wait_until("the first sees the second", || {
         says(1, &["layout", "preview"]).contains("256 replicas")
     });

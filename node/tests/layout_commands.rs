@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{Running, fails, json, ok, text};
+use support::{Running, fails, json, ok, text, trellis};
 
 /// A development cluster, and what is said to its nodes.
 struct Cluster {
@@ -39,6 +39,17 @@ impl Cluster {
 
     fn json(&self, node: usize, arguments: &[&str]) -> Value {
         json(&[&["layout"], arguments, &["--json", "--data", &self.folder(node)]].concat())
+    }
+
+    /// What a command that waits says in the end, and meanwhile.
+    fn waits(&self, node: usize, arguments: &[&str]) -> (String, String) {
+        let output = trellis(&[&["layout"], arguments, &["--wait", "--data", &self.folder(node)]].concat()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        (
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     }
 
     fn refuses(&self, node: usize, arguments: &[&str]) -> String {
@@ -138,7 +149,12 @@ fn a_node_leaves_and_comes_back_in_steps_that_tell_the_next_one() {
         &cluster.says(3, &["show"]),
         &["in zone attic (old loud)", "Next: trellis layout preview"],
     );
-    cluster.says(3, &["apply"]);
+    let (waited, progress) = cluster.waits(3, &["apply"]);
+    contains_all(&waited, &["layout 3 is decided, and everything is where it belongs"]);
+    assert!(!progress.contains('\r'), "no terminal: {progress:?}");
+    let (layout, moved) = (cluster.json(3, &["show"]), cluster.json(3, &["history"]));
+    assert_eq!((&layout["state"], &layout["version"]), (&"settled".into(), &3.into()));
+    assert_eq!(moved[0]["shares_synced"], moved[0]["shares"]);
     cluster.wait_until_settled(3);
     let layout = cluster.json(2, &["show"]);
     assert_eq!(
@@ -147,7 +163,19 @@ fn a_node_leaves_and_comes_back_in_steps_that_tell_the_next_one() {
     );
     let history = cluster.says(2, &["history"]);
     contains_all(&history, &["retired", "active", "1536 of 1536", "Nothing moves."]);
+    contains_all(&history, &["DECIDED", "at the beginning", "retired 20"]);
     let versions = cluster.json(1, &["history"]);
+    let dates = |version: usize| ["decided_ms", "retired_ms"].map(|date| versions[version][date].as_u64());
+    assert_eq!((dates(0)[1], dates(2)[0]), (None, None), "{versions}");
+    assert!(
+        dates(0)[0] > dates(1)[0] && dates(1)[1] > dates(1)[0] && dates(1)[0].is_some(),
+        "{versions}"
+    );
+    assert_eq!(
+        versions[0]["decided_ms"],
+        cluster.json(4, &["history"])[0]["decided_ms"],
+        "who was told of the layout was told its date"
+    );
     let versions: Vec<u64> = versions
         .as_array()
         .unwrap()
@@ -230,4 +258,39 @@ fn zones_and_replicas_change_and_what_cannot_be_is_explained() {
 fn has_keys(data: &Path) -> bool {
     let list = json(&["key", "list", "--json", "--data", text(data)]);
     !list.as_array().unwrap().is_empty()
+}
+
+#[test]
+fn work_in_the_background_is_told_of_and_can_be_waited_for() {
+    let mut cluster = Cluster::start(3);
+    let folder = cluster.folder(2);
+    let is_compared = || {
+        trellis(&["repair", "compare", "--wait", "--data", &folder])
+            .status()
+            .unwrap()
+            .success()
+    };
+    // As long as not all are connected, some partitions cannot be compared, and it says so.
+    cluster.dev.wait_until("all is compared", is_compared);
+    let scrubbed = ok(&["repair", "scrub", "--wait", "--data", &folder]);
+    contains_all(&scrubbed, &["done in"]);
+    let workers = json(&["worker", "list", "--json", "--data", &folder]);
+    let worker = |name: &str| {
+        let all = workers.as_array().unwrap();
+        all.iter().find(|worker| worker["worker"] == name).unwrap().clone()
+    };
+    let compared = worker("comparison");
+    assert!(
+        compared["runs"].as_u64() >= Some(1) && compared["steps"].as_u64() >= Some(1),
+        "{compared}"
+    );
+    assert!(worker("scrub")["runs"].as_u64() >= Some(1));
+    assert_eq!(worker("membership")["steps"], 2);
+    let table = ok(&["worker", "list", "--data", &folder]);
+    contains_all(
+        &table,
+        &["WORKER", "comparison", " partitions", "2 of 2 nodes connected"],
+    );
+    let evidence = json(&["status", "--json", "--data", &folder])["copies"].take();
+    assert!(evidence["below"].is_array() && evidence["missing"]["at_least"]["bytes"].is_u64());
 }

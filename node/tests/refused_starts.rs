@@ -311,6 +311,24 @@ fn in_folder() -> Vec<Obstacle> {
             ],
         ),
         obstacle(
+            "rows that are gone",
+            |scene| fs::remove_dir_all(scene.path("node-1/rows")).unwrap(),
+            &[
+                "are gone",
+                "node-1/rows/log",
+                "trellis node init",
+                "trellis node replace OLD NEW",
+            ],
+        ),
+        obstacle(
+            "a log that was emptied",
+            |scene| {
+                fs::remove_dir_all(scene.path("node-1/rows/log")).unwrap();
+                fs::create_dir(scene.path("node-1/rows/log")).unwrap();
+            },
+            &["are gone", "as the node that it was", "in an empty folder"],
+        ),
+        obstacle(
             "a key that others can read",
             |scene| scene.chmod("node-1/node.key", 0o640),
             &["node.key can be accessed by others", "chmod 600"],

@@ -23,6 +23,7 @@ use super::layout;
 use super::observer::Observer;
 use super::socket::{self, SOCKET_FILE, SocketError};
 use super::status::{BucketSummary, KeySecret, NewBucket, NewKeyName, NewNode};
+use super::workers::workers;
 use crate::env::Env;
 use crate::membership::Hint;
 use crate::store::KeyError;
@@ -118,9 +119,10 @@ async fn route(observer: &Observer, request: Request<Incoming>) -> Result<Bytes,
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match (method, parts.as_slice()) {
         (Method::GET, ["v1", "status"]) => Ok(to_json(&observer.status().await)),
+        (Method::GET, ["v1", "workers"]) => Ok(to_json(&workers(observer))),
         (Method::GET, ["v1", "nodes"]) => Ok(to_json(&observer.nodes())),
         (Method::POST, ["v1", "nodes"]) => connect(observer, read(request).await?),
-        (Method::GET, ["v1", "layout"]) => Ok(to_json(&layout::show(observer)?)),
+        (Method::GET, ["v1", "layout"]) => Ok(to_json(&layout::show(observer).await?)),
         (Method::POST, ["v1", "layout", "staged"]) => Ok(to_json(&layout::stage(observer, read(request).await?)?)),
         (Method::DELETE, ["v1", "layout", "staged"]) => Ok(to_json(&layout::revert(observer)?)),
         (Method::GET, ["v1", "layout", "preview"]) => Ok(to_json(&layout::preview(observer).await?)),

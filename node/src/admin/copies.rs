@@ -1,12 +1,13 @@
 //! The truthful signal for operators: `trellis_node::cluster::Redundancy` with names and times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use trellis_spec::layout::{Layout, Partition};
 use trellis_spec::quorum::NodeId;
 
 use super::observer::Observer;
-use crate::cluster::{Evidence, Lack, Redundancy, Why};
+use crate::cluster::{Below, Evidence, Lack, Missing, Redundancy, Why};
 use crate::folder::NodeName;
 
 /// Is everything that was acknowledged at full redundancy, and if not, what is missing, and why?
@@ -25,8 +26,14 @@ pub struct CopiesStatus {
     pub partitions_below: u64,
     /// By how many replicas the worst of them is short.
     pub worst_missing: u64,
-    /// What is missing.
+    /// How much is missing of all.
+    pub missing: Missing,
+    /// How much longer, at the rate so far; nothing where that cannot be said, or nothing is missing.
+    pub seconds_left: Option<u64>,
+    /// What is missing, by node and reason.
     pub lacks: Vec<LackStatus>,
+    /// What is missing, by partition.
+    pub below: Vec<PartitionCopies>,
     /// What every node said of its own copies.
     pub nodes: Vec<NodeCopies>,
 }
@@ -50,6 +57,44 @@ pub struct LackStatus {
     pub partitions: u64,
     /// Why.
     pub why: Why,
+    /// How much.
+    pub missing: Missing,
+    /// How much longer; nothing where that cannot be said.
+    pub seconds_left: Option<u64>,
+    /// Nodes that it cannot reach, if that is why.
+    pub cannot_reach: Vec<String>,
+}
+
+/// A partition with fewer replicas that are known to be whole than there should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionCopies {
+    /// Its number.
+    pub partition: u16,
+    /// What is in it.
+    pub holds: Holds,
+    /// The replicas that do not count.
+    pub replicas: Vec<ReplicaCopies>,
+}
+
+/// What is in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holds {
+    /// Rows.
+    Rows,
+    /// Blocks.
+    Blocks,
+}
+
+/// A replica of a partition that does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaCopies {
+    /// The node.
+    pub id: String,
+    /// Why.
+    pub why: Why,
+    /// How much is missing.
+    pub missing: Missing,
 }
 
 /// What a node says of its own copies.
@@ -70,16 +115,46 @@ pub async fn status(observer: &Observer, now_ms: u64) -> CopiesStatus {
     let names: BTreeMap<NodeId, String> = members
         .map(|member| (member.id, NodeName::of(member).to_string()))
         .collect();
-    shown(redundancy, &names, now_ms)
+    let rows = known
+        .peer
+        .knowledge
+        .newest()
+        .into_iter()
+        .flat_map(Layout::row_partitions);
+    shown(redundancy, &names, &rows.collect(), now_ms)
 }
 
-fn shown(redundancy: Redundancy, names: &BTreeMap<NodeId, String>, now_ms: u64) -> CopiesStatus {
-    let name = |node: NodeId| names.get(&node).cloned().unwrap_or_else(|| format!("{:016x}", node.0));
+fn shown(
+    redundancy: Redundancy,
+    names: &BTreeMap<NodeId, String>,
+    rows: &BTreeSet<Partition>,
+    now_ms: u64,
+) -> CopiesStatus {
+    let name = |node: &NodeId| names.get(node).cloned().unwrap_or_else(|| format!("{:016x}", node.0));
     let full_until_ms = redundancy.full_until_us.map(|us| us / 1000);
-    let lack = |Lack { node, partitions, why }| LackStatus {
+    let lack = |lack: &Lack| LackStatus {
+        id: name(&lack.node),
+        partitions: lack.partitions,
+        why: lack.why,
+        missing: lack.missing,
+        seconds_left: lack.left_s,
+        cannot_reach: match (lack.why, redundancy.nodes.get(&lack.node)) {
+            (Why::Outdated, Some(evidence)) => evidence.away.iter().map(name).collect(),
+            (Why::Away | Why::Behind | Why::Syncing | Why::Comparing | Why::Outdated, _) => Vec::new(),
+        },
+    };
+    let replica = |(node, why, missing): &(NodeId, Why, Missing)| ReplicaCopies {
         id: name(node),
-        partitions,
-        why,
+        why: *why,
+        missing: *missing,
+    };
+    let below = |below: &Below| PartitionCopies {
+        partition: below.partition.0,
+        holds: match rows.contains(&below.partition) {
+            true => Holds::Rows,
+            false => Holds::Blocks,
+        },
+        replicas: below.replicas.iter().map(replica).collect(),
     };
     CopiesStatus {
         state: match redundancy.lacks.is_empty() {
@@ -89,14 +164,17 @@ fn shown(redundancy: Redundancy, names: &BTreeMap<NodeId, String>, now_ms: u64) 
         full_until_ms,
         full_until_seconds_ago: full_until_ms.map(|until_ms| now_ms.saturating_sub(until_ms) / 1000),
         partitions: redundancy.partitions,
-        partitions_below: redundancy.partitions_below,
+        partitions_below: redundancy.below.len() as u64,
         worst_missing: redundancy.worst_missing,
-        lacks: redundancy.lacks.into_iter().map(lack).collect(),
+        missing: redundancy.missing(),
+        seconds_left: redundancy.left_s().filter(|_| !redundancy.lacks.is_empty()),
+        lacks: redundancy.lacks.iter().map(lack).collect(),
+        below: redundancy.below.iter().map(below).collect(),
         nodes: redundancy
             .nodes
             .into_iter()
             .map(|(node, evidence)| NodeCopies {
-                id: name(node),
+                id: name(&node),
                 evidence,
             })
             .collect(),

@@ -16,9 +16,12 @@ mod nodes;
 mod observer;
 mod socket;
 mod status;
+mod survey;
+mod workers;
 
 pub use api::{AdminServer, Refused, serve};
 pub use client::{Client, ClientError};
+pub use health::{Cause, HealthReport, RedundancyReport, RedundancyState};
 pub use observer::{MeasuredFolders, Observer, Seen};
 pub use socket::{SOCKET_FILE, SocketError};
 pub use status::{

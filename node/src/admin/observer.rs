@@ -13,9 +13,10 @@ use trellis_s3api::object::hex;
 use trellis_spec::layout::Knowledge;
 
 use super::copies;
-use super::health::Quorums;
+use super::health::{self, HealthReport, Quorums};
 use super::nodes::nodes;
 use super::status::{HealthState, HealthStatus, LayoutStatus, NodeStatus, Status, StorageStatus};
+use super::survey::{Survey, Surveys};
 use crate::cluster::{Coordinator, Known, Standing};
 use crate::env::Env;
 use crate::folder::NodeName;
@@ -91,6 +92,7 @@ struct Inner {
     stage: watch::Sender<Stage>,
     /// Staged changes of the layout are read and written by one at a time.
     staging: Mutex<()>,
+    surveys: Arc<Surveys>,
 }
 
 impl Observer {
@@ -101,6 +103,7 @@ impl Observer {
             started: seen.env.clock.monotonic(),
             stage: watch::Sender::new(Stage::Starting),
             staging: Mutex::new(()),
+            surveys: Arc::default(),
             seen,
         };
         Observer { inner: Arc::new(inner) }
@@ -153,6 +156,21 @@ impl Observer {
     }
 
     /// What `/health` answers. It tells strangers nothing about files, names or addresses.
+    pub async fn health_report(&self) -> HealthReport {
+        let survey = self.survey().await;
+        let (known, now) = (self.layouts(), self.inner.seen.env.clock.monotonic());
+        let newest = known.peer.knowledge.newest();
+        let mut members = newest.into_iter().flat_map(|newest| &newest.members);
+        let is_away = members.any(|member| !self.is_connected(PeerId(member.key)));
+        let HealthStatus { state, reason } = health_status(self.health());
+        HealthReport {
+            serving: state == HealthState::Well,
+            reason,
+            redundancy: health::redundancy(survey.as_deref(), now, known.newest(), is_away),
+        }
+    }
+
+    /// Whether the node can serve.
     pub fn health(&self) -> Health {
         if let Err(error) = self.inner.seen.rows.get(&[]) {
             tracing::debug!(%error, "unwell");
@@ -179,18 +197,33 @@ impl Observer {
     /// Everything an operator wants to see at a glance.
     pub async fn status(&self) -> Status {
         let seen = &self.inner.seen;
-        let uptime = seen.env.clock.monotonic().saturating_sub(self.inner.started);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             id: seen.name.to_string(),
             data_folder: seen.data_folder.display().to_string(),
-            uptime_seconds: uptime.as_secs(),
+            uptime_seconds: self.uptime().as_secs(),
             health: health_status(self.health()),
             layout: layout_status(&self.layouts().peer.knowledge),
             nodes: self.nodes(),
-            copies: copies::status(self, seen.env.clock.wall_us() / 1000).await,
+            copies: copies::status(self, self.now_ms()).await,
             storage: self.storage().await,
         }
+    }
+
+    /// Since the start.
+    pub(super) fn uptime(&self) -> Duration {
+        let now = self.inner.seen.env.clock.monotonic();
+        now.saturating_sub(self.inner.started)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.inner.seen.env.clock.wall_us() / 1000
+    }
+
+    /// How redundant everything was a moment ago; nothing if that is not known.
+    pub(super) async fn survey(&self) -> Option<Arc<Survey>> {
+        self.inner.surveys.newest(self.coordinator()).await
     }
 
     /// Which partitions are out of reach, in words.

@@ -11,10 +11,12 @@ mod key;
 mod layout;
 mod node;
 mod output;
+mod progress;
 mod repair;
 mod running;
 mod server;
 mod status;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -53,6 +55,8 @@ enum Command {
     Bucket(bucket::Bucket),
     #[command(subcommand)]
     Repair(repair::Repair),
+    #[command(subcommand)]
+    Worker(worker::Worker),
     Status(status::Status),
 }
 
@@ -70,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::Key(key) => key.run(),
         Command::Bucket(bucket) => bucket.run(),
         Command::Repair(repair) => repair.run(),
+        Command::Worker(worker) => worker.run(),
         Command::Status(status) => status.run(),
     };
     match done {

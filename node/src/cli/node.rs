@@ -8,9 +8,11 @@ use serde_json::json;
 
 use super::CliResult;
 use super::asking::Asking;
+use super::layout::stage;
 use super::output::{bytes, say, table};
 use super::running::runtime;
 use super::status::{short, state};
+use crate::admin::layout::Change;
 use crate::admin::{NewNode, NodeRole, NodeStatus};
 use crate::env::Env;
 use crate::folder::{NodeFolder, NodeName, read_name};
@@ -23,6 +25,7 @@ pub(super) enum Node {
     Id(Id),
     List(List),
     Connect(Connect),
+    Replace(Replace),
 }
 
 /// Makes a new node in an empty data folder and prints its id; one that is there already is left as it is.
@@ -63,6 +66,26 @@ pub(super) struct Connect {
     asking: Asking,
 }
 
+/// Stages that a new node takes the place of another one: its zone, its capacity, its tags. The other one leaves.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example: the disk of a node is lost, or it gets a larger one
+  trellis node list                               is the new node known?
+  trellis node replace 0123abcd 4567ef01          the old one, then the new one
+  trellis layout preview
+  trellis layout apply --wait
+
+Staged on the node that is asked; nothing changes before `trellis layout apply`. The old node need not be up, as long as a
+majority of each of its partitions is.")]
+pub(super) struct Replace {
+    /// The node that leaves: its id as `trellis node list` shows it, or any beginning of it that no other node has.
+    old: String,
+    /// The node that comes: its id, or any beginning of it that no other node has. It has no role yet.
+    new: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
 /// A node and its address.
 #[derive(Debug, Clone)]
 struct Introduced {
@@ -98,6 +121,7 @@ impl Node {
                 let nodes: Vec<NodeStatus> = node.get("/v1/nodes").await?;
                 asking.print(&nodes, |nodes| node_table(nodes))
             }),
+            Node::Replace(Replace { old, new, asking }) => stage(&asking, Change::Replace { old, new }),
             Node::Connect(Connect { place, asking }) => asking.ask(async |mut node| {
                 let Introduced { id, address } = place;
                 let added: NewNode = node.post("/v1/nodes", &NewNode { id, address }).await?;

@@ -1,9 +1,16 @@
 //! `trellis repair`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use super::CliResult;
 use super::asking::Asking;
+use super::output::{bytes, span};
+use super::progress::{POLL, Progress, Step};
+use super::worker::unit;
+use crate::admin::{Client, ClientError};
+use crate::cluster::{Worker, WorkerReport, WorkerState};
 
 /// Has a node look after its copies now, rather than when it is time. It does so by itself as well.
 #[derive(Debug, Subcommand)]
@@ -14,31 +21,97 @@ pub(super) enum Repair {
 
 /// Compares what the node holds with the other replicas, and copies what is missing.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  trellis repair compare --data /var/lib/trellis\n  trellis status")]
+#[command(after_help = "Example:\n  trellis repair compare --wait --data /var/lib/trellis\n  trellis status")]
 pub(super) struct Compare {
     #[command(flatten)]
-    asking: Asking,
+    how: How,
 }
 
 /// Reads every block of the node and compares it with its name, at full speed; what is damaged is copied again.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  trellis repair scrub --data /var/lib/trellis\n  trellis status")]
+#[command(after_help = "Example:\n  trellis repair scrub --wait --data /var/lib/trellis\n  trellis status")]
 pub(super) struct Scrub {
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Waits until it is done, and shows how far it is. Ending this command does not end the work.
+    #[arg(long)]
+    wait: bool,
     #[command(flatten)]
     asking: Asking,
 }
 
+/// It could not be done wholly.
+#[derive(Debug, thiserror::Error)]
+#[error("not all of it could be done: {0}. The node tries again by itself; `trellis worker list` shows how it is")]
+struct Unfinished(String);
+
 impl Repair {
     pub(super) fn run(self) -> CliResult {
-        let (asking, what) = match self {
-            Repair::Compare(Compare { asking }) => (asking, "compare"),
-            Repair::Scrub(Scrub { asking }) => (asking, "scrub"),
+        let (how, what, worker) = match self {
+            Repair::Compare(Compare { how }) => (how, "compare", Worker::Comparison),
+            Repair::Scrub(Scrub { how }) => (how, "scrub", Worker::Scrub),
         };
+        let How { wait, asking } = how;
         asking.ask(async |mut node| {
+            let before = report(&mut node, worker).await?;
             let (): () = node.post(&format!("/v1/repair/{what}"), &()).await?;
-            asking.print(&(), |()| {
-                format!("begun; `trellis status{}` shows what comes of it", asking.options())
-            })
+            if !wait {
+                return asking.print(&(), |()| {
+                    format!("begun; `trellis status{}` shows what comes of it", asking.options())
+                });
+            }
+            let done = wait_for(&mut node, &before).await?;
+            asking.print(&done, |done| {
+                format!(
+                    "done in {}: {} {}, {}",
+                    span(done.seconds),
+                    done.steps_done,
+                    unit(worker),
+                    bytes(done.done.bytes)
+                )
+            })?;
+            match done.paused {
+                Some(why) => Err(Unfinished(why).into()),
+                None => Ok(()),
+            }
         })
     }
+}
+
+async fn report(node: &mut Client, worker: Worker) -> Result<WorkerReport, ClientError> {
+    let workers: Vec<WorkerReport> = node.get("/v1/workers").await?;
+    let found = workers.into_iter().find(|report| report.worker == worker);
+    Ok(found.unwrap_or_else(|| WorkerReport::idle(worker)))
+}
+
+/// Waits for the end of the first run that began after `before`.
+async fn wait_for(node: &mut Client, before: &WorkerReport) -> Result<WorkerReport, ClientError> {
+    // A comparison that is under way takes no new partitions in; a scrub begins anew.
+    let is_another = before.state == WorkerState::Working && before.worker == Worker::Comparison;
+    let runs = before.runs + 1 + u64::from(is_another);
+    let mut progress = Progress::new();
+    loop {
+        let now = report(node, before.worker).await?;
+        if now.runs >= runs && now.state != WorkerState::Working {
+            return Ok(now);
+        }
+        progress.show(&Step {
+            done: now.steps_done,
+            of: now.steps,
+            what: unit(now.worker),
+            copied: now.done,
+            bytes_per_s: now.bytes_per_s,
+            seconds_left: now.seconds_left,
+        });
+        pause(POLL).await;
+    }
+}
+
+/// Between two questions to a node.
+pub(super) async fn pause(pause: Duration) {
+    tokio::time::sleep(pause).await;
 }

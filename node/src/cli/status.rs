@@ -7,7 +7,7 @@ use super::asking::Asking;
 use super::output::{bytes, span, table};
 use crate::admin::copies::{CopiesState, CopiesStatus, LackStatus};
 use crate::admin::{self, HealthState, LinkState, NodeRole, NodeStatus};
-use crate::cluster::Why;
+use crate::cluster::{Amount, Missing, Why};
 use crate::storage::Taking;
 
 /// Enough of an id to tell nodes apart.
@@ -111,9 +111,30 @@ fn copies(copies: &CopiesStatus) -> String {
     }
     let lacks: String = copies.lacks.iter().map(lack).collect();
     format!(
-        "NOT FULL: {} of {} partitions lack up to {} replicas{lacks}{mended}",
-        copies.partitions_below, copies.partitions, copies.worst_missing
+        "NOT FULL: {} of {} partitions lack up to {} replicas{}{lacks}{mended}",
+        copies.partitions_below,
+        copies.partitions,
+        copies.worst_missing,
+        match copies.seconds_left {
+            Some(seconds) => format!("; about {} to go", span(seconds)),
+            None => String::new(),
+        }
     )
+}
+
+/// How much is missing, as far as that is known.
+fn how_much(missing: &Missing) -> String {
+    let amount = |amount: &Amount| {
+        let counted = [(amount.rows, "rows"), (amount.blocks, "blocks")];
+        let counted = counted.iter().filter(|(count, _)| *count > 0);
+        let counted: Vec<String> = counted.map(|(count, what)| format!("{count} {what}")).collect();
+        format!("{} ({})", counted.join(" and "), bytes(amount.bytes))
+    };
+    match (missing.at_least.is_nothing(), missing.at_most.is_nothing()) {
+        (false, _) => format!(", at least {}", amount(&missing.at_least)),
+        (true, false) => format!(", at most {}", amount(&missing.at_most)),
+        (true, true) => String::new(),
+    }
 }
 
 fn lack(lack: &LackStatus) -> String {
@@ -123,8 +144,17 @@ fn lack(lack: &LackStatus) -> String {
         Why::Behind => "has not heard of the newest layout yet".to_owned(),
         Why::Syncing => "is copying what the newest layout gave it: trellis layout history".to_owned(),
         Why::Comparing => "has not compared its copies since it started, or copies what it found missing".to_owned(),
+        Why::Outdated if lack.cannot_reach.is_empty() => {
+            "has not compared its copies since the newest layout came, or since a node was out of its reach".to_owned()
+        }
+        Why::Outdated => {
+            let away: Vec<&str> = lack.cannot_reach.iter().map(|id| short(id)).collect();
+            format!("may have missed what {} wrote, for it cannot reach it", away.join(", "))
+        }
     };
-    format!("\n         {partitions} at {node}, which {why}")
+    let (missing, left) = (how_much(&lack.missing), lack.seconds_left);
+    let left = left.map_or(String::new(), |seconds| format!(", about {} to go", span(seconds)));
+    format!("\n         {partitions} at {node}{missing}, which {why}{left}")
 }
 
 fn taking(taking: Taking) -> &'static str {

@@ -121,7 +121,9 @@ impl Calls {
     /// Sends once, and waits no longer than requests do.
     pub(super) async fn send_once(&self, node: NodeId, message: Message) -> Option<Message> {
         let call = self.network.call(self.peer_of(node)?, Lane::Control, message);
-        self.env.timeout(self.deadline, call).await.ok()?.ok()
+        let answer = self.env.timeout(self.deadline, call).await.ok().and_then(Result::ok);
+        self.note_contact(node, answer.is_some());
+        answer
     }
 
     /// Learns what a node knows that refused a request for it.

@@ -23,9 +23,11 @@ use trellis_spec::register::{Content, Fetch, OpId};
 use trellis_spec::row::{Address, BlockReference, Part, Placement, Row, UploadId, VersionId, successor};
 use trellis_spec::stamp::Stamp;
 
+use super::amount::Amount;
 use super::coordinator::{Contention, Coordinator, Target};
 use super::keeper::{Deleted, Keeper, KeeperError};
 use super::standing::Standing;
+use super::workers::Worker;
 
 /// Rows of one step of a walk.
 const STEP_ROWS: usize = 256;
@@ -56,6 +58,16 @@ pub struct Collected {
     pub references: u64,
     /// Blocks deleted.
     pub blocks: u64,
+}
+
+impl From<Collected> for Amount {
+    fn from(collected: Collected) -> Self {
+        Amount {
+            rows: collected.parts.saturating_add(collected.references),
+            blocks: collected.blocks,
+            bytes: 0,
+        }
+    }
 }
 
 /// What is known of a version, for the length of a round.
@@ -99,13 +111,20 @@ impl Collector {
         self.collected = Collected::default();
         self.known.clear();
         // Its idea of whose time is over would be wrong, and what it settles far from other stamps.
-        let standing = self.coordinator.replica.standing();
+        let coordinator = self.coordinator.clone();
+        let (workers, env) = (&coordinator.repairs().workers, &coordinator.env);
+        let standing = coordinator.replica.standing();
         if standing.and_then(Standing::clock_differs_us).is_some() {
+            workers.pause(env, Worker::Collector, "the clock of this node is wrong".to_owned());
             return self.collected;
         }
+        workers.begin(env, Worker::Collector, 0);
         if let Err(error) = self.walk_all().await {
             tracing::warn!(%error, "a round of collection ended early");
+            workers.failed(env, Worker::Collector, &error);
         }
+        workers.did(Worker::Collector, self.collected.into());
+        workers.end(env, Worker::Collector);
         self.collected
     }
 

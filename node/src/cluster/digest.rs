@@ -1,7 +1,7 @@
 //! What a node holds of a partition, in one number: equal for nodes that hold the same.
 //!
 //! It is made by reading the partition, at the moment in which it is asked for. Nothing is kept up to date beside the
-//! rows, so nothing can lag behind them.
+//! rows, so nothing can lag behind them. How much is here is counted on the way.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use trellis_spec::layout::Partition;
 use trellis_spec::register::Cell;
 use trellis_spec::row::{BlockName, Row, VersionId};
 
+use super::amount::Amount;
 use super::cells::Shelf;
 use super::door::{Door, Refused};
 use super::keeper::KeeperError;
@@ -47,14 +48,14 @@ impl Replica {
 
     async fn digest_of_rows(&self, shelf: Shelf) -> Result<u64, Refused> {
         let (mut hash, mut from, mut written_at) = (Hash::new(), Vec::new(), Position::default());
+        let mut held = Amount::default();
         loop {
             let range = self.cells().scan(shelf, &from, None, STEP, usize::MAX)?;
             written_at = written_at.max(range.written_at);
-            range
-                .value
-                .cells
-                .iter()
-                .for_each(|(key, cell)| add_row(&mut hash, key, cell));
+            for (key, cell) in &range.value.cells {
+                add_row(&mut hash, key, cell);
+                held = held.plus(amount(key, cell));
+            }
             match range.value.bound {
                 Some(bound) => from = bound,
                 None => break,
@@ -62,16 +63,29 @@ impl Replica {
             self.rest(BETWEEN_STEPS).await;
         }
         self.durable(written_at).await?;
+        self.repairs().note_held(shelf.partition, held);
         Ok(u64::from_le_bytes(hash.finalize().into()))
+    }
+
+    /// What cannot be read is for the comparison to find out.
+    async fn size_of(&self, name: BlockName) -> Option<u64> {
+        self.keeper().size(name).await.ok().flatten()
     }
 
     async fn digest_of_references(&self, partition: Partition) -> Result<u64, KeeperError> {
         let (mut hash, mut after): (Hash, Option<(BlockName, VersionId)>) = (Hash::new(), None);
-        let mut lacks = false;
+        let (mut lacks, mut held, mut last) = (false, Amount::default(), None);
         loop {
             let (found, next) = self.keeper().pull(partition, after, STEP).await?;
             found.iter().for_each(|pulled| add_reference(&mut hash, pulled));
             lacks |= found.iter().any(|pulled| pulled.data == Data::Absent);
+            // References to one block follow each other.
+            for name in found.iter().map(|pulled| pulled.reference.block) {
+                let is_another = last.replace(name) != Some(name);
+                if let Some(bytes) = self.size_of(name).await.filter(|_| is_another) {
+                    held = held.plus(Amount::block(bytes));
+                }
+            }
             match next {
                 Some(next) => after = Some(next),
                 None => break,
@@ -79,6 +93,7 @@ impl Replica {
             self.rest(BETWEEN_STEPS).await;
         }
         self.repairs().note_lacking(partition, lacks);
+        self.repairs().note_held(partition, held);
         if lacks {
             // Two that lack the same data do not prove to each other that nobody has them.
             hash.update(self.layouts().now().peer.me.0.to_le_bytes());
@@ -105,6 +120,12 @@ impl Replica {
             }
         }
     }
+}
+
+/// How much a row is.
+fn amount(key: &[u8], cell: &Cell<Row>) -> Amount {
+    let live = cell.accepted.as_ref().and_then(|held| held.content.live());
+    Amount::row(key, live.map_or(0, Row::inline_bytes))
 }
 
 /// Promises are left out: which nodes gave one differs, and a row with a promise is no less there.

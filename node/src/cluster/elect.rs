@@ -66,7 +66,8 @@ impl Coordinator {
             Some(elected) => elected,
             None => return self.told(&next),
         };
-        self.layouts().learn(std::slice::from_ref(&elected))?;
+        let decided_ms = Some(self.env.clock.wall_us() / 1000);
+        self.layouts().learn(std::slice::from_ref(&elected), |_| decided_ms)?;
         self.layouts().durable().await?;
         self.told(&next)
     }

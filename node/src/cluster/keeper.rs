@@ -128,6 +128,11 @@ impl Keeper {
         Ok(if has { Data::Verified } else { Data::Absent })
     }
 
+    /// How much a block's data take here; nothing if they are not here.
+    pub(crate) async fn size(&self, name: BlockName) -> Result<Option<u64>, BlocksError> {
+        self.shelves.blocks.size(name).await
+    }
+
     /// Is this very reference here?
     pub(crate) fn refers(&self, partition: Partition, reference: &BlockReference) -> Result<bool, CellsError> {
         self.shelves.references.has(partition, reference)

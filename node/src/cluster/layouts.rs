@@ -19,7 +19,9 @@ use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Cell, Reply, Request};
 
 use super::changes::{Changes, Signal};
+use super::dates::{Dates, retired};
 use super::wire::{DecodeError, decode, encode};
+use crate::env::Env;
 use crate::storage::{Batch, Change, Position, Room, Rows, RowsError};
 
 /// The table of the row store, and its parts.
@@ -28,6 +30,7 @@ const CONTENTS: &[u8] = b"lc";
 const OLDEST: &[u8] = b"lo";
 const SYNCED: &[u8] = b"ls";
 const ELECTIONS: &[u8] = b"le";
+const DATES: &[u8] = b"ld";
 
 /// Why layouts cannot be read or written. What was known before is still known.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +53,15 @@ pub struct Known {
     pub peer: Peer,
     /// The newest layout for which a node said that it is synced, where that is not the first.
     synced: BTreeMap<(Partition, NodeId), LayoutVersion>,
+    /// Of the layouts that are known, where something is known of that.
+    dates: BTreeMap<LayoutVersion, Dates>,
     /// How far the log must be durable before this may be answered from.
     pub(crate) written_at: Position,
 }
 
 /// See the module.
 pub struct Layouts {
+    env: Env,
     rows: Arc<dyn Rows>,
     now: RwLock<Arc<Known>>,
     /// One change at a time.
@@ -65,6 +71,21 @@ pub struct Layouts {
 }
 
 impl Known {
+    /// Nothing was heard yet.
+    pub(super) fn begin(peer: Peer) -> Self {
+        Known {
+            peer,
+            synced: BTreeMap::new(),
+            dates: BTreeMap::new(),
+            written_at: Position::default(),
+        }
+    }
+
+    /// When a layout came and went, for people.
+    pub fn dates(&self, version: LayoutVersion) -> Dates {
+        self.dates.get(&version).copied().unwrap_or_default()
+    }
+
     /// The newest layout for which a node is known to be synced. Of the first layout every node is: there was nothing
     /// before it.
     pub fn synced(&self, partition: Partition, node: NodeId) -> LayoutVersion {
@@ -90,6 +111,11 @@ impl Known {
             .unwrap_or_default()
     }
 
+    fn date(&mut self, version: LayoutVersion, dates: Dates, batch: &mut Batch) {
+        self.dates.insert(version, dates);
+        batch.push((dates_key(version), Change::Put(encode(&dates))));
+    }
+
     /// Takes an announcement in; says whether it was new.
     fn hear(&mut self, said: &Announcement) -> bool {
         // What no layout says that is known here cannot be true, or will be told again.
@@ -105,12 +131,13 @@ impl Known {
 
 impl Layouts {
     /// What the row store knows; at the first start, the layout of `peer`.
-    pub fn open(rows: Arc<dyn Rows>, peer: Peer) -> Result<Self, LayoutsError> {
+    pub fn open(env: Env, rows: Arc<dyn Rows>, peer: Peer) -> Result<Self, LayoutsError> {
         let known = match stored(&*rows, peer.me)? {
             Some(known) => known,
             None => begin(&*rows, peer)?,
         };
         Ok(Layouts {
+            env,
             rows,
             now: RwLock::new(Arc::new(known)),
             writing: Mutex::new(()),
@@ -144,14 +171,24 @@ impl Layouts {
         self.changes.subscribe()
     }
 
-    /// Takes in layouts that were elected, in order. Those that do not follow are left for later.
-    pub fn learn(&self, layouts: &[Layout]) -> Result<Learned, LayoutsError> {
+    /// Takes in layouts that were elected, in order, and when, where that is known. Those that do not follow are left for
+    /// later.
+    pub fn learn(
+        &self,
+        layouts: &[Layout],
+        decided_ms: impl Fn(LayoutVersion) -> Option<u64>,
+    ) -> Result<Learned, LayoutsError> {
         self.change(|known, batch| {
             let mut learned = Learned::Known;
             for layout in layouts {
                 match known.peer.knowledge.learn(layout.clone()) {
                     Ok(Learned::New) => {
                         batch.push((contents_key(layout.version), Change::Put(encode(layout))));
+                        let dates = Dates {
+                            decided_ms: decided_ms(layout.version),
+                            retired_ms: None,
+                        };
+                        known.date(layout.version, dates, batch);
                         learned = Learned::New;
                     }
                     Ok(Learned::Known) => {}
@@ -262,6 +299,10 @@ impl Layouts {
         let mut batch = Batch::new();
         let done = change(&mut known, &mut batch)?;
         if !batch.is_empty() {
+            let now_ms = self.env.clock.wall_us() / 1000;
+            for (version, dates) in retired(&known.peer, &known.dates, now_ms) {
+                known.date(version, dates, &mut batch);
+            }
             known.written_at = self.rows.apply_within(batch, Room::Upkeep)?;
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
             self.changes.changed();
@@ -322,10 +363,17 @@ fn stored(rows: &dyn Rows, me: NodeId) -> Result<Option<Known>, LayoutsError> {
             );
         }
     }
+    let mut dates = BTreeMap::new();
+    for (key, date) in table(rows, DATES)? {
+        let version = key.get(DATES.len()..).and_then(|version| version.try_into().ok());
+        if let Some(version) = version {
+            dates.insert(LayoutVersion(u64::from_be_bytes(version)), decode(&date)?);
+        }
+    }
     Ok(Some(Known {
-        peer: Peer { me, knowledge },
         synced,
-        written_at: Position::default(),
+        dates,
+        ..Known::begin(Peer { me, knowledge })
     }))
 }
 
@@ -336,9 +384,8 @@ fn begin(rows: &dyn Rows, peer: Peer) -> Result<Known, LayoutsError> {
         .collect();
     let written_at = rows.apply_within(batch, Room::Upkeep)?;
     Ok(Known {
-        peer,
-        synced: BTreeMap::new(),
         written_at,
+        ..Known::begin(peer)
     })
 }
 
@@ -363,6 +410,10 @@ fn synced_key(partition: Partition, node: NodeId) -> Bytes {
     [SYNCED, &partition.0.to_be_bytes(), &node.0.to_be_bytes()]
         .concat()
         .into()
+}
+
+fn dates_key(version: LayoutVersion) -> Bytes {
+    [DATES, &version.0.to_be_bytes()].concat().into()
 }
 
 fn election_key(version: LayoutVersion) -> Bytes {

@@ -4,12 +4,15 @@
 //! everything that the answer tells of is durable. [`Coordinator`] runs attempts: it sends what they ask for and tells
 //! them what came back. Neither decides anything about the protocols.
 
+mod amount;
 mod blocks;
 mod calls;
 mod cells;
 mod changes;
 mod collector;
+mod contact;
 mod coordinator;
+mod dates;
 mod digest;
 mod door;
 mod elect;
@@ -35,21 +38,25 @@ mod trouble;
 mod turns;
 mod watched;
 mod wire;
+mod workers;
 
+pub use amount::Amount;
 pub use blocks::BlockError;
 pub use changes::Changes;
 pub use collector::{Collected, Collector};
 pub use coordinator::{Coordinator, Target};
+pub use dates::Dates;
 pub use elect::{ElectError, Elected};
 pub use layouts::{Known, Layouts, LayoutsError};
 pub use limits::{LimitError, Limits};
 pub use listing::{Listed, Span};
 pub use memory::Memory;
-pub use migration::{Gatekeeper, Moved, Movers, Moves};
+pub use migration::{Gatekeeper, Movers, Moves};
 pub use operations::{ClusterError, Found, Swapped};
-pub use redundancy::{Lack, Redundancy, Why};
+pub use redundancy::{Below, Lack, Missing, Redundancy, Why};
 pub use repair::{Evidence, Repairer, Repairs};
 pub use replica::{Replica, ReplicaService};
 pub use scrub::Scrubber;
 pub use standing::{Life, Standing};
 pub use wire::{DecodeError, decode, encode};
+pub use workers::{PartitionWork, Worker, WorkerError, WorkerReport, WorkerState, Workers};

@@ -19,12 +19,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use trellis_spec::layout::{LayoutVersion, Partition};
 use trellis_spec::peer::{Answer, Call, Envelope};
-use trellis_spec::quorum::{Verdict, Vote};
+use trellis_spec::quorum::{NodeId, Verdict, Vote};
 
+use super::amount::Amount;
+use super::contact::{Contact, LOOK_AFTER};
 use super::coordinator::{Coordinator, Place, Spread};
 use super::layouts::Known;
-use super::migration::{Moved, Movers, Moves};
+use super::migration::{Movers, Moves};
 use super::replica::Payload;
+use super::workers::{Worker, WorkerReport, WorkerState, Workers};
+use crate::env::Env;
 use crate::link::Lane;
 
 /// How long after a look that did not find a partition whole the next one follows.
@@ -45,10 +49,21 @@ pub struct Evidence {
     pub unsynced: Vec<Partition>,
     /// Those that were not seen to be whole since the process started, or were not the last time.
     pub doubtful: Vec<Partition>,
+    /// Those that were seen to be whole, but not since the newest layout came, or since a node could not be reached: it
+    /// may have missed something, or this one may have.
+    pub outdated: Vec<Partition>,
     /// Everything acknowledged before this moment (microseconds, its own clock) was seen to be here, but for the above.
     pub whole_until_us: u64,
+    /// Nodes of the layout that did not answer it when they were asked last.
+    pub away: Vec<NodeId>,
+    /// What was found here of each partition when it was last counted, and what was copied to it since.
+    pub held: BTreeMap<Partition, Amount>,
+    /// What syncs partitions for newer layouts, if it ever had to.
+    pub sync: Option<WorkerReport>,
+    /// How much longer the comparison will take, or until the next one is done.
+    pub comparison_left_s: Option<u64>,
     /// What was found missing and copied again since the process started.
-    pub repaired: Moved,
+    pub repaired: Amount,
     /// Blocks that were found damaged and put aside since then.
     pub damaged_blocks: u64,
     /// When every block was last read and compared with its name (microseconds); nothing: not since the process started.
@@ -58,8 +73,12 @@ pub struct Evidence {
 /// What the repairer and the scrubber of a node found out.
 #[derive(Debug, Default)]
 pub struct Repairs {
-    /// When a partition was last seen to be whole; the moment before the look began.
-    whole: Mutex<BTreeMap<Partition, u64>>,
+    /// When a partition was last seen to be whole.
+    whole: Mutex<BTreeMap<Partition, Seen>>,
+    held: Mutex<BTreeMap<Partition, Amount>>,
+    pub(super) contact: Contact,
+    /// What they and others are doing.
+    pub workers: Workers,
     /// Partitions of blocks in which references without data were met: those of uploads that were cut short, as a rule.
     lacking: Mutex<BTreeSet<Partition>>,
     repaired: Arc<Moves>,
@@ -72,6 +91,15 @@ pub struct Repairs {
     trouble: Notify,
     /// Somebody wants every block read now.
     pub(super) scrub: Notify,
+}
+
+/// A partition was whole at this moment, which is before the look began.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at_us: u64,
+    /// The same in monotonic time.
+    at: Duration,
+    layout: LayoutVersion,
 }
 
 /// See the module.
@@ -117,6 +145,33 @@ impl Repairs {
             .collect()
     }
 
+    /// So much was found here.
+    pub(super) fn note_held(&self, partition: Partition, held: Amount) {
+        self.held_table().insert(partition, held);
+    }
+
+    /// So much came to what was found here.
+    pub(super) fn note_copied(&self, partition: Partition, copied: Amount) {
+        if let Some(held) = self.held_table().get_mut(&partition) {
+            *held = held.plus(copied);
+        }
+    }
+
+    /// What is known to be here.
+    pub(super) fn held(&self, partition: Partition) -> Option<Amount> {
+        self.held_table().get(&partition).copied()
+    }
+
+    /// Blocks that were counted here.
+    pub(super) fn blocks_held(&self) -> u64 {
+        self.held_table().values().map(|held| held.blocks).sum()
+    }
+
+    /// Compares everything that this node holds.
+    pub(super) fn compare_all(&self, known: &Known) {
+        self.repair_now(mine(known));
+    }
+
     /// Something is gone that was there: nothing is known of these any more.
     pub(super) fn doubt(&self, partitions: &[Partition]) {
         self.whole().retain(|partition, _| !partitions.contains(partition));
@@ -133,18 +188,24 @@ impl Repairs {
     }
 
     /// What is known.
-    pub fn evidence(&self, known: &Known) -> Evidence {
+    pub fn evidence(&self, env: &Env, known: &Known) -> Evidence {
         let mine = mine(known);
         let newest = known.newest();
         let whole = self.whole();
-        let (mut unsynced, mut doubtful) = (Vec::new(), Vec::new());
+        let failed_at = self.contact.failed_at();
+        let (mut unsynced, mut doubtful, mut outdated) = (Vec::new(), Vec::new(), Vec::new());
         let mut whole_until_us = u64::MAX;
         for partition in &mine {
             if known.synced(*partition, known.peer.me) < newest && newest > LayoutVersion(1) {
                 unsynced.push(*partition);
             }
             match whole.get(partition) {
-                Some(seen_us) => whole_until_us = whole_until_us.min(*seen_us),
+                Some(seen) => {
+                    whole_until_us = whole_until_us.min(seen.at_us);
+                    if seen.layout != newest || failed_at.is_some_and(|failed_at| seen.at <= failed_at) {
+                        outdated.push(*partition);
+                    }
+                }
                 None => doubtful.push(*partition),
             }
         }
@@ -154,6 +215,11 @@ impl Repairs {
             partitions: mine.len() as u64,
             unsynced,
             doubtful,
+            outdated,
+            away: self.contact.away(),
+            held: self.held_table().clone(),
+            sync: self.workers.of(env, Worker::Migration),
+            comparison_left_s: self.left(env, Worker::Comparison).or_else(|| self.next_look(env)),
             whole_until_us: if whole_until_us == u64::MAX { 0 } else { whole_until_us },
             repaired: self.repaired.now(),
             damaged_blocks: self.damaged.load(Ordering::Relaxed),
@@ -161,9 +227,23 @@ impl Repairs {
         }
     }
 
-    fn whole(&self) -> MutexGuard<'_, BTreeMap<Partition, u64>> {
+    fn left(&self, env: &Env, worker: Worker) -> Option<u64> {
+        self.workers.of(env, worker)?.seconds_left
+    }
+
+    /// Between two looks: the pause until the next one, and as long as the last one took.
+    fn next_look(&self, env: &Env) -> Option<u64> {
+        let idle = self.workers.of(env, Worker::Comparison)?;
+        (idle.state == WorkerState::Idle).then(|| LOOK_AFTER.as_secs() + idle.seconds)
+    }
+
+    fn whole(&self) -> MutexGuard<'_, BTreeMap<Partition, Seen>> {
         // What a panicking holder left is whole: entries are replaced one by one.
         self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held_table(&self) -> MutexGuard<'_, BTreeMap<Partition, Amount>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,7 +251,7 @@ impl Repairer {
     /// The repairer of the coordinator's node, which syncs by the same hands as new owners do.
     pub fn new(coordinator: Arc<Coordinator>, movers: &Movers) -> Self {
         Repairer {
-            movers: movers.counting(coordinator.repairs().repaired.clone()),
+            movers: movers.of(Worker::Comparison, coordinator.repairs().repaired.clone()),
             coordinator,
         }
     }
@@ -208,12 +288,29 @@ impl Repairer {
         let before = self.repairs().repaired.now();
         let mine = self.all();
         self.repairs().whole().retain(|partition, _| mine.contains(partition));
-        let troubled = std::mem::take(&mut *self.repairs().troubled());
+        self.repairs()
+            .held_table()
+            .retain(|partition, _| mine.contains(partition));
+        let mut troubled = std::mem::take(&mut *self.repairs().troubled());
+        troubled.retain(|partition| mine.contains(partition));
+        let (workers, env) = (&self.repairs().workers, &self.coordinator.env);
+        if troubled.is_empty() {
+            return;
+        }
+        workers.begin(env, Worker::Comparison, troubled.len() as u64);
         let mut again = Vec::new();
-        for partition in troubled.into_iter().filter(|partition| mine.contains(partition)) {
-            let began_us = self.coordinator.env.clock.wall_us();
-            match self.look(partition).await {
-                Some(Look::Whole) => _ = self.repairs().whole().insert(partition, began_us),
+        for partition in troubled {
+            let began = Seen {
+                at_us: env.clock.wall_us(),
+                at: env.clock.monotonic(),
+                layout: self.coordinator.layouts().now().newest(),
+            };
+            workers.enter(env, Worker::Comparison, partition);
+            let looked = self.look(partition).await;
+            workers.leave(Worker::Comparison, partition);
+            workers.step(Worker::Comparison);
+            match looked {
+                Some(Look::Whole) => _ = self.repairs().whole().insert(partition, began),
                 Some(Look::Doubtful) => {
                     self.repairs().whole().remove(&partition);
                     again.push(partition);
@@ -226,8 +323,14 @@ impl Repairer {
         if repaired != before {
             tracing::info!(?repaired, "copied again what was missing here");
         }
-        if !again.is_empty() {
-            self.look_again(again);
+        match again.len() {
+            0 => workers.end(env, Worker::Comparison),
+            count => {
+                let why =
+                    format!("{count} partitions are looked at again: too few replicas answer, or they move, or differ");
+                workers.pause(env, Worker::Comparison, why);
+                self.look_again(again);
+            }
         }
     }
 
@@ -258,6 +361,8 @@ impl Repairer {
                 match self.movers.repair(partition).await {
                     Ok(()) => Some(Look::Whole),
                     Err(interrupted) => {
+                        let (workers, env) = (&self.repairs().workers, &self.coordinator.env);
+                        workers.failed(env, Worker::Comparison, &interrupted);
                         tracing::debug!(?partition, %interrupted, "a repair begins anew");
                         Some(Look::Doubtful)
                     }
@@ -304,11 +409,7 @@ impl Repairer {
 }
 
 /// What the digests so far say; nothing if others may make a difference.
-fn judge(
-    place: &Place,
-    me: trellis_spec::quorum::NodeId,
-    digests: &BTreeMap<trellis_spec::quorum::NodeId, u64>,
-) -> Option<Look> {
+fn judge(place: &Place, me: NodeId, digests: &BTreeMap<NodeId, u64>) -> Option<Look> {
     let own = digests.get(&me)?;
     let agrees = |node| match digests.get(&node) {
         Some(digest) if digest == own => Vote::Yes,
@@ -323,10 +424,14 @@ fn judge(
 }
 
 impl Coordinator {
+    /// What works in the background here.
+    pub fn workers(&self) -> Vec<WorkerReport> {
+        self.repairs().workers.report(&self.env)
+    }
+
     /// Compares everything that this node holds, now.
     pub fn compare_now(&self) {
-        let mine = mine(&self.layouts().now());
-        self.repairs().repair_now(mine);
+        self.repairs().compare_all(&self.layouts().now());
     }
 
     /// What is known of how whole this node's copies are.

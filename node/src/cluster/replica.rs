@@ -67,7 +67,7 @@ impl Payload {
 
 /// One node's rows and blocks, as its peers see them.
 pub struct Replica {
-    env: Env,
+    pub(super) env: Env,
     pub(super) layouts: Arc<Layouts>,
     pub(super) cells: Cells,
     pub(super) keeper: Keeper,
@@ -96,7 +96,7 @@ impl Replica {
         limits: Limits,
     ) -> Result<Self, LayoutsError> {
         const PARTITION_LOCKS: usize = 256;
-        let layouts = Arc::new(Layouts::open(rows.clone(), peer)?);
+        let layouts = Arc::new(Layouts::open(env.clone(), rows.clone(), peer)?);
         let partitions = (0..PARTITION_LOCKS).map(|_| Mutex::new(())).collect();
         let greatest_us = AtomicU64::new(0);
         Ok(Replica {

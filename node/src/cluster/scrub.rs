@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use trellis_spec::row::Placement;
 
+use super::amount::Amount;
 use super::coordinator::Coordinator;
 use super::repair::Repairs;
+use super::workers::Worker;
 use crate::storage::BlocksError;
 
 /// Names looked up at a time.
@@ -64,11 +66,15 @@ impl Scrubber {
     async fn pass(&self, pace: Pace) {
         let keeper = self.coordinator.replica.keeper().clone();
         let (mut after, mut damaged) = (None, 0_u64);
+        let (workers, env) = (&self.repairs().workers, &self.coordinator.env);
+        workers.begin(env, Worker::Scrub, self.repairs().blocks_held());
         loop {
             let names = match keeper.names(after, STEP_BLOCKS).await {
                 Ok(names) => names,
                 Err(error) => {
                     tracing::warn!(%error, "blocks cannot be listed; the scrub ends here");
+                    workers.failed(env, Worker::Scrub, &error);
+                    workers.pause(env, Worker::Scrub, "blocks cannot be listed".to_owned());
                     return;
                 }
             };
@@ -79,15 +85,23 @@ impl Scrubber {
                         tracing::error!(%name, kept = %kept.display(), "a block is damaged; it is copied from others");
                         damaged += 1;
                         self.repairs().damaged.fetch_add(1, Ordering::Relaxed);
+                        workers.failed(
+                            env,
+                            Worker::Scrub,
+                            &format!("block {name} is damaged; it is copied from others"),
+                        );
                         let place = self.coordinator.place(&Placement::Block(*name));
                         self.repairs().repair_now([place.partition]);
                         0
                     }
                     Err(error) => {
                         tracing::error!(%name, %error, "a block cannot be read");
+                        workers.failed(env, Worker::Scrub, &error);
                         0
                     }
                 };
+                workers.did(Worker::Scrub, Amount::block(bytes as u64));
+                workers.step(Worker::Scrub);
                 self.rest(pace, bytes).await;
             }
             match names.last() {
@@ -97,6 +111,7 @@ impl Scrubber {
         }
         let now_us = self.coordinator.env.clock.wall_us();
         self.repairs().scrubbed_us.store(now_us, Ordering::Relaxed);
+        workers.end(env, Worker::Scrub);
         tracing::info!(damaged, "every block was read");
     }
 

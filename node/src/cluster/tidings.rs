@@ -61,6 +61,8 @@ pub(crate) struct Tidings {
     /// Over all that it heard of syncs: the same for those who heard the same.
     heard: u64,
     layouts: Vec<Layout>,
+    /// When those were decided, where that is known.
+    decided_ms: Vec<(LayoutVersion, u64)>,
     announcements: Vec<Announcement>,
 }
 
@@ -71,14 +73,18 @@ impl Tidings {
             newest: known.newest(),
             heard: heard(known),
             layouts: Vec::new(),
+            decided_ms: Vec::new(),
             announcements: Vec::new(),
         }
     }
 
     /// What somebody lacks who asked like this, as far as one message holds it. Each time is another `turn`.
     fn lacked_by(&self, known: &Known, turn: usize) -> Self {
+        let layouts = first(known.peer.knowledge.since(self.newest.next()));
+        let date = |layout: &Layout| Some((layout.version, known.dates(layout.version).decided_ms?));
         let mut tidings = Tidings {
-            layouts: first(known.peer.knowledge.since(self.newest.next())),
+            decided_ms: layouts.iter().filter_map(date).collect(),
+            layouts,
             ..Tidings::ask(known)
         };
         if tidings.heard != self.heard {
@@ -138,7 +144,11 @@ fn known_lacks(known: &Known, told: &Tidings) -> bool {
 
 impl Layouts {
     fn take_in(&self, tidings: &Tidings) -> Result<(), LayoutsError> {
-        self.learn(&tidings.layouts)?;
+        let decided_ms = |version| {
+            let dated = tidings.decided_ms.iter().find(|(dated, _)| *dated == version);
+            dated.map(|(_, decided_ms)| *decided_ms)
+        };
+        self.learn(&tidings.layouts, decided_ms)?;
         // Those for layouts that are not known here yet will be told again.
         self.announce(&tidings.announcements)?;
         self.retire()
@@ -175,7 +185,7 @@ impl Replica {
             Question::Elect(version, request) => self.serve_election(version, &request).await?,
             Question::Evidence => {
                 self.glance().await;
-                Told::Evidence(self.repairs().evidence(&layouts.now()))
+                Told::Evidence(self.repairs().evidence(&self.env, &layouts.now()))
             }
         };
         layouts.durable().await?;

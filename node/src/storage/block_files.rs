@@ -72,6 +72,10 @@ impl Blocks for BlockFiles {
         Box::pin(self.run(&self.reads, move |folder| folder.has(name)))
     }
 
+    fn size(&self, name: BlockName) -> Boxed<'_, Result<Option<u64>, BlocksError>> {
+        Box::pin(self.run(&self.reads, move |folder| folder.size(name)))
+    }
+
     fn remove(&self, name: BlockName) -> Boxed<'_, Result<(), BlocksError>> {
         Box::pin(self.run(&self.writes, move |folder| folder.remove(name)))
     }

@@ -167,7 +167,11 @@ impl BlockFolder {
     }
 
     pub(super) fn has(&self, name: BlockName) -> Result<bool, BlocksError> {
-        Ok(self.files.size(&self.path(name)).map_err(unreadable)?.is_some())
+        Ok(self.size(name)?.is_some())
+    }
+
+    pub(super) fn size(&self, name: BlockName) -> Result<Option<u64>, BlocksError> {
+        self.files.size(&self.path(name)).map_err(unreadable)
     }
 
     pub(super) fn remove(&self, name: BlockName) -> Result<(), BlocksError> {

@@ -122,6 +122,8 @@ pub trait Blocks: Send + Sync {
     fn get(&self, name: BlockName) -> Boxed<'_, Result<Option<Bytes>, BlocksError>>;
     /// Whether it is here; that it can be read is known only after reading it.
     fn has(&self, name: BlockName) -> Boxed<'_, Result<bool, BlocksError>>;
+    /// How much it takes on the disk; nothing when it is not here.
+    fn size(&self, name: BlockName) -> Boxed<'_, Result<Option<u64>, BlocksError>>;
     /// Removes the block; it stays away when this returns. Removing what is not here does no harm.
     fn remove(&self, name: BlockName) -> Boxed<'_, Result<(), BlocksError>>;
     /// The first `limit` names after `after`, in order.

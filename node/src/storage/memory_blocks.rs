@@ -176,6 +176,11 @@ impl Blocks for MemoryBlocks {
         Box::pin(std::future::ready(Ok(self.disk.contents().blocks.contains_key(&name))))
     }
 
+    fn size(&self, name: BlockName) -> Boxed<'_, Result<Option<u64>, BlocksError>> {
+        let bytes = self.disk.contents().blocks.get(&name).map(|data| data.len() as u64);
+        Box::pin(std::future::ready(Ok(bytes)))
+    }
+
     fn remove(&self, name: BlockName) -> Boxed<'_, Result<(), BlocksError>> {
         Box::pin(async move {
             self.take_time().await;

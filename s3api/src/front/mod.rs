@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::{debug, error};
@@ -87,7 +87,7 @@ pub struct FrontDoorConfig {
 /// What [`FrontDoorConfig::health`] returns.
 pub type HealthFuture = Pin<Box<dyn Future<Output = Health> + Send>>;
 
-/// The health of the node behind the door.
+/// The health of the node behind the door, with what is to be said of it: JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// It can serve: `200`.
@@ -123,7 +123,7 @@ impl Default for FrontDoorConfig {
             shutdown_grace_ms: 10_000,
             delete_parallelism: 32,
             clock: Arc::new(clock::system),
-            health: Arc::new(|| Box::pin(std::future::ready(Health::Well("ok\n".to_owned())))),
+            health: Arc::new(|| Box::pin(std::future::ready(Health::Well("{\"serving\":true}\n".to_owned())))),
         }
     }
 }
@@ -228,10 +228,14 @@ impl<S: ObjectStore> Door<S> {
             Health::Well(text) => (StatusCode::OK, text),
             Health::Unwell(text) => (StatusCode::SERVICE_UNAVAILABLE, text),
         };
+        let json = HeaderValue::from_static("application/json");
         Answer {
             status,
+            headers: HeaderMap::from_iter([
+                (CONTENT_TYPE, json),
+                (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ]),
             content: Content::Short(text.into()),
-            ..Answer::empty(status)
         }
     }
 

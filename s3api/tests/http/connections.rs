@@ -235,7 +235,8 @@ async fn an_orderly_end_finishes_what_was_begun() {
 async fn health_needs_no_signature() {
     let server = Server::start().await;
     let answer = Call::new("GET", "/health").anonymous().send(&server).await;
-    assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "{\"serving\":true}\n"));
+    assert_eq!(answer.header("content-type"), Some("application/json"));
 }
 
 #[tokio::test]

@@ -64,6 +64,15 @@ impl Row {
         }
     }
 
+    /// Bytes of its inline body, whether that is here or not.
+    pub fn inline_bytes(&self) -> u64 {
+        match (self, self.body()) {
+            (Row::Object(object), Some(Body::Inline(_))) => object.size,
+            (Row::Part(part), Some(Body::Inline(_))) => part.size,
+            (_, Some(Body::Inline(_) | Body::Blocks(_) | Body::Paged(_)) | None) => 0,
+        }
+    }
+
     /// Takes the inline body out, so that it can be kept under a key of its own.
     pub fn detach(&mut self) -> Option<Blob> {
         match self.body_mut() {

@@ -4,9 +4,10 @@ use trellis_s3api::object::hex;
 use trellis_spec::layout::{Layout, Partition};
 use trellis_spec::quorum::NodeId;
 
-use super::report::VersionReport;
-use crate::cluster::Known;
+use super::report::{NodeMoving, VersionReport};
+use crate::cluster::{Known, Lack, Redundancy as Copies, Why};
 use crate::config::Redundancy;
+use crate::folder::NodeName;
 
 /// Shares of rows and of blocks, and how many of them are where they belong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,10 +27,12 @@ fn version(known: &Known, layout: &Layout) -> VersionReport {
         let view = known.peer.knowledge.view(*partition);
         (view.lo..=view.hi).contains(&layout.version)
     };
-    let progress = progress(known, layout);
+    let (progress, dates) = (progress(known, layout), known.dates(layout.version));
     VersionReport {
         version: layout.version.0,
         hash: hex(&layout.hash()),
+        decided_ms: dates.decided_ms,
+        retired_ms: dates.retired_ms,
         nodes: layout.members.len(),
         replication_factor: layout.replication_factor,
         zone_redundancy: Redundancy(layout.redundancy),
@@ -38,6 +41,22 @@ fn version(known: &Known, layout: &Layout) -> VersionReport {
         shares_synced: progress.synced,
         shares: progress.shares,
     }
+}
+
+/// Who is copying what this layout gave it.
+pub(super) fn moving(redundancy: &Copies, newest: &Layout) -> Vec<NodeMoving> {
+    let syncing = redundancy.lacks.iter().filter(|lack| lack.why == Why::Syncing);
+    let of = |lack: &Lack| {
+        let member = newest.member(lack.node)?;
+        let evidence = redundancy.nodes.get(&lack.node);
+        Some(NodeMoving {
+            id: NodeName::of(member).to_string(),
+            partitions_left: lack.partitions,
+            missing: lack.missing,
+            work: evidence.and_then(|evidence| evidence.sync.clone()),
+        })
+    };
+    syncing.filter_map(of).collect()
 }
 
 /// Of all nodes of a layout.

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use hyper::StatusCode;
 use trellis_spec::flaw::Sound;
+use trellis_spec::layout::assign::Role::Gateway;
 use trellis_spec::layout::assign::ZoneRedundancy;
 use trellis_spec::layout::{Knowledge, Layout, LayoutVersion, Member, Partition};
 use trellis_spec::quorum::{Verdict, Vote};
@@ -27,17 +28,18 @@ use crate::link::PeerId;
 pub use draft::{Draft, DraftError, draft};
 pub use history::history_of;
 pub use report::{
-    Applied, Apply, Change, LayoutReport, LayoutState, NewRole, Placement, Preview, PreviewNode, PreviewZone, Role,
-    RoleReport, StagedReport, VersionReport,
+    Applied, Apply, Change, LayoutReport, LayoutState, NewRole, NodeMoving, Placement, Preview, PreviewNode,
+    PreviewZone, Role, RoleReport, StagedReport, VersionReport,
 };
 pub use staged::{Staged, StagedError, StagedNode};
-use words::{explain, explain_unfit, short};
+use words::{explain, explain_unfit, listed, short};
 
 /// Where changes are staged, in the data folder.
 const STAGED_FILE: &str = "layout-staged.json";
 
 /// The newest layout, what is staged, and who has no role yet.
-pub fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
+pub async fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
+    let survey = observer.survey().await;
     let known = observer.layouts();
     let newest = newest(&known)?;
     let view = history::progress(&known, newest);
@@ -64,6 +66,7 @@ pub fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
         roles: roles(observer, &known, newest),
         nodes: observer.nodes(),
         staged: load(observer)?.report(newest),
+        moving: survey.map_or_else(Vec::new, |survey| history::moving(&survey.redundancy, newest)),
     })
 }
 
@@ -149,6 +152,7 @@ pub async fn apply(observer: &Observer, apply: Apply) -> Result<Applied, Refused
         );
         return Err(refused(StatusCode::CONFLICT, message));
     }
+    electable(observer, &draft.newest)?;
     reachable(observer, &draft.next)?;
     let elected = observer.coordinator().elect(draft.next.clone()).await;
     match elected {
@@ -189,6 +193,31 @@ fn forget(observer: &Observer, applied: &Staged) -> Result<(), Refused> {
         Staged::default().save(&file(observer)).map_err(broken)?;
     }
     Ok(())
+}
+
+/// The side of a minority is told so at once, and who is missing there.
+fn electable(observer: &Observer, newest: &Layout) -> Result<(), Refused> {
+    let is_up = |member: &&Member| observer.is_connected(PeerId(member.key));
+    let electors: Vec<&Member> = newest.members.iter().filter(|member| member.role != Gateway).collect();
+    let (up, away): (Vec<&Member>, Vec<&Member>) = electors.iter().partition(|member| is_up(member));
+    let needed = electors.len() / 2 + 1;
+    if up.len() >= needed {
+        return Ok(());
+    }
+    let away: Vec<NodeName> = away.into_iter().map(NodeName::of).collect();
+    let message = format!(
+        "this node cannot change the layout, for it is on the side of a minority: {needed} of the {} storage nodes of layout {} \
+         have to agree, and {} can be reached from here. Not reached: {}. Nothing was changed, and your staged changes are \
+         still there: apply when those are back, or stage and apply on a node that reaches more (`trellis node list`)",
+        electors.len(),
+        newest.version.0,
+        match up.len() {
+            0 => "none".to_owned(),
+            count => format!("only {count}"),
+        },
+        listed(&away),
+    );
+    Err(refused(StatusCode::SERVICE_UNAVAILABLE, message))
 }
 
 /// A layout whose replicas cannot be reached would keep everybody waiting, and could not be taken back.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use trellis_spec::layout::assign;
 
 use crate::admin::status::NodeStatus;
+use crate::cluster::{Missing, WorkerReport};
 use crate::config::Redundancy;
 
 /// The newest layout.
@@ -39,6 +40,21 @@ pub struct LayoutReport {
     pub nodes: Vec<NodeStatus>,
     /// What is staged on this node.
     pub staged: StagedReport,
+    /// Nodes that are copying what the newest layout gave them, as they said a moment ago.
+    pub moving: Vec<NodeMoving>,
+}
+
+/// What a node still copies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeMoving {
+    /// The node.
+    pub id: String,
+    /// Partitions of rows and of blocks that it has not synced yet.
+    pub partitions_left: u64,
+    /// How much of them is missing there.
+    pub missing: Missing,
+    /// What it copied in this run, how fast, how much longer it will take, and the partitions that it is copying now.
+    pub work: Option<WorkerReport>,
 }
 
 /// Whether data move.
@@ -142,6 +158,13 @@ pub enum Change {
     Remove {
         /// The node: its id, or a beginning of it.
         node: String,
+    },
+    /// A node takes over what another one is: its zone, its role and its tags. That one leaves.
+    Replace {
+        /// The node that leaves: its id, or a beginning of it.
+        old: String,
+        /// The node that comes: its id, or a beginning of it.
+        new: String,
     },
     /// How everything is kept. What is not given stays as it is.
     Config {
@@ -275,6 +298,10 @@ pub struct VersionReport {
     pub version: u64,
     /// Its hash.
     pub hash: String,
+    /// When it was decided: milliseconds since the Unix epoch; nothing if this node was never told.
+    pub decided_ms: Option<u64>,
+    /// When this node saw that no partition needs it any more; nothing if one does, or if that was over when it came.
+    pub retired_ms: Option<u64>,
     /// How many nodes it names.
     pub nodes: usize,
     /// Replicas of everything.

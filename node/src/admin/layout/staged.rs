@@ -83,6 +83,13 @@ pub enum StagedError {
     /// A node that is not in the layout cannot leave it.
     #[error("node {} has no role in the layout, so there is nothing to remove", short(.0))]
     NotAMember(NodeName),
+    /// A node that has a role of its own cannot take another one's.
+    #[error(
+        "node {} has a role already; to replace a node by it, stage the removal of the old one, and give this one more \
+         capacity with `trellis layout assign`",
+        short(.0)
+    )]
+    HasRole(NodeName),
     /// A text is too long, or odd.
     #[error("{0:?} is not a name of 1 to {NAME_MAX_BYTES} bytes without control characters")]
     Name(String),
@@ -136,6 +143,7 @@ impl Staged {
                     }
                 }
             }
+            Change::Replace { old, new } => self.replace(newest, self.find(known, &old)?, self.find(known, &new)?)?,
             Change::Config {
                 replication_factor: None,
                 zone_redundancy: None,
@@ -149,6 +157,33 @@ impl Staged {
             }
         }
         Ok(())
+    }
+
+    /// The new node becomes what the old one is, and the old one leaves.
+    fn replace(&mut self, newest: &Layout, old: NodeName, new: NodeName) -> Result<(), StagedError> {
+        let Some((zone, role, tags)) = self.before(newest, &old) else {
+            return Err(StagedError::NotAMember(old));
+        };
+        if self.before(newest, &new).is_some() {
+            return Err(StagedError::HasRole(new));
+        }
+        let assigned = self.assigned(newest, new, Some(zone), Some(role), Some(tags))?;
+        self.nodes.insert(new, assigned);
+        match newest.member(old.id()) {
+            Some(_) => _ = self.nodes.insert(old, StagedNode::Remove),
+            None => _ = self.nodes.remove(&old),
+        }
+        Ok(())
+    }
+
+    /// What is staged of a node, over what it is.
+    fn before(&self, newest: &Layout, name: &NodeName) -> Option<(String, Role, Vec<String>)> {
+        match self.nodes.get(name) {
+            Some(StagedNode::Assign { zone, role, tags }) => Some((zone.clone(), *role, tags.clone())),
+            Some(StagedNode::Remove) | None => newest
+                .member(name.id())
+                .map(|member| (member.zone.clone(), Role::of(member.role), member.tags.clone())),
+        }
     }
 
     /// The node that is meant by a beginning of its id.
@@ -182,12 +217,7 @@ impl Staged {
         if let Some(old) = newest.members.iter().find(same_key).map(NodeName::of) {
             return Err(StagedError::SameKey { old, new: name });
         }
-        let before = match self.nodes.get(&name) {
-            Some(StagedNode::Assign { zone, role, tags }) => Some((zone.clone(), *role, tags.clone())),
-            Some(StagedNode::Remove) | None => newest
-                .member(name.id())
-                .map(|member| (member.zone.clone(), Role::of(member.role), member.tags.clone())),
-        };
+        let before = self.before(newest, &name);
         let (old_zone, old_role, old_tags) = match before {
             Some((zone, role, tags)) => (Some(zone), Some(role), tags),
             None => (None, None, Vec::new()),

@@ -6,6 +6,7 @@ mod words;
 
 use clap::{Args, Subcommand};
 
+pub(super) use self::steps::stage;
 use self::steps::{Apply, Assign, Config, Preview, Remove, Revert};
 use super::CliResult;
 use super::asking::Asking;
@@ -61,7 +62,8 @@ impl Layout {
             }),
             Layout::History(History { asking }) => asking.ask(async |mut node| {
                 let history: Vec<VersionReport> = node.get("/v1/layout/history").await?;
-                asking.print(&history, |history| show::history(history))
+                let layout: LayoutReport = node.get("/v1/layout").await?;
+                asking.print(&history, |history| show::history(history, &layout.moving))
             }),
             Layout::Assign(command) => command.run(),
             Layout::Remove(command) => command.run(),

@@ -2,11 +2,11 @@
 
 use super::words::{change, counted, keeping, role};
 use crate::admin::layout::{
-    LayoutReport, LayoutState, NewRole, Placement, Preview, PreviewNode, PreviewZone, RoleReport, StagedReport,
-    VersionReport,
+    LayoutReport, LayoutState, NewRole, NodeMoving, Placement, Preview, PreviewNode, PreviewZone, RoleReport,
+    StagedReport, VersionReport,
 };
 use crate::admin::{NodeRole, NodeStatus};
-use crate::cli::output::{bytes, table};
+use crate::cli::output::{bytes, moment, span, table};
 use crate::cli::status::{short, state};
 
 /// The newest layout, with what comes next.
@@ -40,7 +40,7 @@ pub(super) fn layout(layout: &LayoutReport, options: &str) -> String {
 keeps   {keeping}
 size    {partitions} of up to {partition_bytes}: {usable} fit in all{proof}
 
-{roles}{idle}{staged}",
+{roles}{copying}{idle}{staged}",
         version = layout.version,
         keeping = keeping(layout.replication_factor, layout.zone_redundancy),
         partitions = counted(layout.partitions as u64, "partition", "partitions"),
@@ -50,6 +50,7 @@ size    {partitions} of up to {partition_bytes}: {usable} fit in all{proof}
             Placement::Proven => "",
             Placement::NotProven => " (A BETTER PLACEMENT MAY BE POSSIBLE)",
         },
+        copying = copying(&layout.moving),
         idle = idle(&layout.nodes, options),
         staged = what_is_staged(&layout.staged, options),
     )
@@ -70,6 +71,39 @@ fn role_row(node: &RoleReport, layout: &LayoutReport) -> [String; 8] {
         if node.is_connected { "up" } else { "NOT CONNECTED" }.to_owned(),
         node.tags.join(" "),
     ]
+}
+
+/// Who copies how much, how fast, and how much longer.
+pub(super) fn copying(moving: &[NodeMoving]) -> String {
+    if moving.is_empty() {
+        return String::new();
+    }
+    let none = || "-".to_owned();
+    let row = |node: &NodeMoving| {
+        let (least, work) = (node.missing.at_least, node.work.as_ref());
+        [
+            short(&node.id).to_owned(),
+            counted(node.partitions_left, "partition", "partitions"),
+            format!("{} rows, {} blocks, {}", least.rows, least.blocks, bytes(least.bytes)),
+            work.map_or_else(none, |work| {
+                format!(
+                    "{} rows, {} blocks, {}",
+                    work.done.rows,
+                    work.done.blocks,
+                    bytes(work.done.bytes)
+                )
+            }),
+            work.map_or_else(none, |work| {
+                format!("{}/s, {} rows/s", bytes(work.bytes_per_s), work.rows_per_s)
+            }),
+            work.and_then(|work| work.seconds_left).map_or_else(none, span),
+        ]
+    };
+    let rows = table(
+        ["NODE", "LEFT", "AT LEAST", "COPIED", "RATE", "ABOUT"],
+        moving.iter().map(row),
+    );
+    format!("\n\nCopying:\n\n{rows}")
 }
 
 fn idle(nodes: &[NodeStatus], options: &str) -> String {
@@ -221,12 +255,20 @@ fn zone_row(zone: &PreviewZone) -> [String; 4] {
 }
 
 /// All layouts, and how far the newest is.
-pub(super) fn history(versions: &[VersionReport]) -> String {
+pub(super) fn history(versions: &[VersionReport], moving: &[NodeMoving]) -> String {
     let row = |version: &VersionReport| {
         [
             version.version.to_string(),
+            match (version.version, version.decided_ms) {
+                (_, Some(decided_ms)) => moment(decided_ms),
+                (1, None) => "at the beginning".to_owned(),
+                (_, None) => "unknown".to_owned(),
+            },
             match version.partitions_active {
-                0 => "retired".to_owned(),
+                0 => match version.retired_ms {
+                    Some(retired_ms) => format!("retired {}", moment(retired_ms)),
+                    None => "retired".to_owned(),
+                },
                 active if active == version.partitions => "active".to_owned(),
                 active => format!("active for {active} of {} partitions", version.partitions),
             },
@@ -237,10 +279,10 @@ pub(super) fn history(versions: &[VersionReport]) -> String {
         ]
     };
     let rows = table(
-        ["LAYOUT", "STATE", "SHARES SYNCED", "NODES", "KEEPS", "HASH"],
+        ["LAYOUT", "DECIDED", "STATE", "SHARES SYNCED", "NODES", "KEEPS", "HASH"],
         versions.iter().map(row),
     );
-    format!("{rows}\n\n{}", what_moves(versions))
+    format!("{rows}{}\n\n{}", copying(moving), what_moves(versions))
 }
 
 fn what_moves(versions: &[VersionReport]) -> String {

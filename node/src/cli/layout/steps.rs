@@ -3,10 +3,13 @@
 use clap::Args;
 
 use super::show;
-use crate::admin::layout::{self, Applied, Change, Role, StagedReport};
+use crate::admin::Client;
+use crate::admin::layout::{self, Applied, Change, LayoutReport, LayoutState, Role, StagedReport};
 use crate::cli::CliResult;
 use crate::cli::asking::Asking;
 use crate::cli::output::{bytes, parse_bytes};
+use crate::cli::progress::{POLL, Progress, Step};
+use crate::cli::repair::pause;
 use crate::config::Redundancy;
 
 /// Stages a role for a node: a new one, or another one than it has. What is not given stays as it is.
@@ -86,12 +89,15 @@ pub(in crate::cli) struct Preview {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  trellis layout apply
+  trellis layout apply --wait                       until all is where it belongs
   trellis layout apply --version 4                  only if that is the number that was previewed")]
 pub(in crate::cli) struct Apply {
     /// Only if the layout gets this number, as the preview said.
     #[arg(long, value_name = "N")]
     version: Option<u64>,
+    /// Waits until everything is at its new owners, and shows how far it is. Ending this command does not end the moves.
+    #[arg(long)]
+    wait: bool,
     #[command(flatten)]
     asking: Asking,
 }
@@ -137,7 +143,8 @@ impl Config {
     }
 }
 
-fn stage(asking: &Asking, change: Change) -> CliResult {
+/// Stages a change, and says what is staged then.
+pub(in crate::cli) fn stage(asking: &Asking, change: Change) -> CliResult {
     asking.ask(async |mut node| {
         let staged: StagedReport = node.post("/v1/layout/staged", &change).await?;
         asking.print(&staged, |staged| {
@@ -159,9 +166,18 @@ impl Preview {
 
 impl Apply {
     pub(super) fn run(self) -> CliResult {
-        let Apply { version, asking } = self;
+        let Apply { version, wait, asking } = self;
         asking.ask(async |mut node| {
             let applied: Applied = node.post("/v1/layout/apply", &layout::Apply { version }).await?;
+            if wait {
+                until_moved(&mut node, applied.version).await?;
+                return asking.print(&applied, |applied| {
+                    format!(
+                        "layout {} is decided, and everything is where it belongs.",
+                        applied.version
+                    )
+                });
+            }
             asking.print(&applied, |applied| {
                 let moving = match applied.moves {
                     0 => "No data have to move.".to_owned(),
@@ -177,6 +193,28 @@ impl Apply {
                 )
             })
         })
+    }
+}
+
+/// Waits until every share is at its owner in this layout, or in a newer one.
+async fn until_moved(node: &mut Client, version: u64) -> CliResult {
+    let mut progress = Progress::new();
+    loop {
+        let layout: LayoutReport = node.get("/v1/layout").await?;
+        let is_settled = layout.state == LayoutState::Settled && layout.shares_synced == layout.shares;
+        if layout.version >= version && is_settled {
+            return Ok(());
+        }
+        let works = || layout.moving.iter().filter_map(|moving| moving.work.as_ref());
+        progress.show(&Step {
+            done: layout.shares_synced as u64,
+            of: layout.shares as u64,
+            what: "shares",
+            copied: works().map(|work| work.done).sum(),
+            bytes_per_s: works().map(|work| work.bytes_per_s).sum(),
+            seconds_left: works().filter_map(|work| work.seconds_left).max(),
+        });
+        pause(POLL).await;
     }
 }
 

@@ -13,6 +13,7 @@ use trellis_spec::quorum::NodeId;
 use trellis_spec::row::{BlockName, BlockReference, VersionId};
 
 use super::{Interrupted, Purpose, Syncing};
+use crate::cluster::amount::Amount;
 use crate::cluster::keeper::{Keeper, KeeperError};
 use crate::cluster::replica::Payload;
 use crate::link::Lane;
@@ -145,7 +146,7 @@ impl Syncing<'_> {
             match kept {
                 Ok(Answer::Stored) => {
                     self.pace.take(self.coordinator, bytes).await;
-                    self.moves.block(bytes);
+                    self.copied(Amount::block(bytes as u64));
                     return Ok(None);
                 }
                 Ok(Answer::Full) => return Err(Interrupted::Full),

@@ -10,8 +10,7 @@ mod leave;
 mod pace;
 mod rows;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -19,50 +18,29 @@ use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Announcement, GatedRow, LayoutVersion, Partition, Sources, Standing};
 use trellis_spec::row::BucketId;
 
+use super::amount::Amount;
 use super::cells::CellsError;
 use super::coordinator::{Coordinator, Place, Spread};
-use super::door::Refused;
+use super::door::{Door, Refused};
 use super::keeper::KeeperError;
 use super::layouts::{Known, LayoutsError};
+use super::workers::{Worker, Workers};
 use crate::env::Boxed;
 use pace::Pace;
 
 /// What was copied to this node since it started, for transitions or for repairs.
 #[derive(Debug, Default)]
-pub struct Moves {
-    rows: AtomicU64,
-    blocks: AtomicU64,
-    block_bytes: AtomicU64,
-}
-
-/// A moment of [`Moves`].
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Moved {
-    /// Rows copied from others.
-    pub rows: u64,
-    /// Blocks copied from others.
-    pub blocks: u64,
-    /// Bytes of those blocks.
-    pub block_bytes: u64,
-}
+pub struct Moves(Mutex<Amount>);
 
 impl Moves {
     /// What it is now.
-    pub fn now(&self) -> Moved {
-        Moved {
-            rows: self.rows.load(Ordering::Relaxed),
-            blocks: self.blocks.load(Ordering::Relaxed),
-            block_bytes: self.block_bytes.load(Ordering::Relaxed),
-        }
+    pub fn now(&self) -> Amount {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn row(&self) {
-        self.rows.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn block(&self, bytes: usize) {
-        self.blocks.fetch_add(1, Ordering::Relaxed);
-        self.block_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    fn add(&self, amount: Amount) {
+        let mut moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *moved = moved.plus(amount);
     }
 }
 
@@ -102,6 +80,7 @@ pub struct Movers {
     gatekeeper: Arc<dyn Gatekeeper>,
     pace: Arc<Pace>,
     moves: Arc<Moves>,
+    worker: Worker,
 }
 
 /// One partition that this node syncs, under one view.
@@ -110,6 +89,7 @@ struct Syncing<'a> {
     gatekeeper: &'a dyn Gatekeeper,
     pace: &'a Pace,
     moves: &'a Moves,
+    worker: Worker,
     sources: Sources,
     place: Place,
     purpose: Purpose,
@@ -132,6 +112,7 @@ impl Movers {
             gatekeeper,
             pace: Arc::default(),
             moves: Arc::default(),
+            worker: Worker::Migration,
         }
     }
 
@@ -140,13 +121,14 @@ impl Movers {
         self.moves.clone()
     }
 
-    /// The same hands, for work that is counted apart.
-    pub(super) fn counting(&self, moves: Arc<Moves>) -> Self {
+    /// The same hands, for the work of another, which is counted apart.
+    pub(super) fn of(&self, worker: Worker, moves: Arc<Moves>) -> Self {
         Movers {
             coordinator: self.coordinator.clone(),
             gatekeeper: self.gatekeeper.clone(),
             pace: self.pace.clone(),
             moves,
+            worker,
         }
     }
 
@@ -179,6 +161,7 @@ impl Movers {
             tracing::error!(%error, "layouts cannot be retired");
         }
         let due = due(&self.coordinator.layouts().now());
+        self.begin(&due);
         let syncs = futures_util::stream::iter(due.clone()).map(|partition| self.sync(partition));
         let synced = syncs.buffer_unordered(self.coordinator.limits.sync_parallelism);
         let synced: usize = synced.filter(|synced| std::future::ready(*synced)).count().await;
@@ -187,6 +170,7 @@ impl Movers {
             self.coordinator.repairs().repair_now(due.iter().copied());
         }
         let mut left = due.len() - synced;
+        self.end(&due, left);
         if let Err(error) = self.leave().await {
             tracing::warn!(%error, "what this node left is not cleared yet");
             left += 1;
@@ -194,15 +178,45 @@ impl Movers {
         left
     }
 
+    /// A run without anything to do is none.
+    fn begin(&self, due: &[Partition]) {
+        if !due.is_empty() {
+            self.workers()
+                .begin(&self.coordinator.env, self.worker, due.len() as u64);
+        }
+    }
+
+    fn end(&self, due: &[Partition], left: usize) {
+        let (workers, env) = (self.workers(), &self.coordinator.env);
+        match (due.len(), left) {
+            (0, _) => workers.unpause(self.worker),
+            (_, 0) => workers.end(env, self.worker),
+            (_, left) => {
+                let why = format!("{left} partitions could not be synced now: see the last error; they are begun anew");
+                workers.pause(env, self.worker, why);
+            }
+        }
+    }
+
+    fn workers(&self) -> &Workers {
+        &self.coordinator.repairs().workers
+    }
+
     /// Syncs one partition; says whether it is done.
     async fn sync(&self, partition: Partition) -> bool {
+        self.workers().enter(&self.coordinator.env, self.worker, partition);
         let done = match self.try_sync(partition, Purpose::Transition).await {
             Ok(announcement) => self.announce(announcement),
             Err(interrupted) => Err(interrupted),
         };
+        self.workers().leave(self.worker, partition);
         match done {
-            Ok(()) => true,
+            Ok(()) => {
+                self.workers().step(self.worker);
+                true
+            }
             Err(interrupted) => {
+                self.workers().failed(&self.coordinator.env, self.worker, &interrupted);
                 tracing::debug!(?partition, %interrupted, "a sync begins anew");
                 false
             }
@@ -221,10 +235,12 @@ impl Movers {
             gatekeeper: &*self.gatekeeper,
             pace: &self.pace,
             moves: &self.moves,
+            worker: self.worker,
             sources,
             place,
             purpose,
         };
+        sync.measure().await;
         if self.coordinator.replica.is_of_blocks(partition) {
             sync.blocks().await
         } else {
@@ -245,6 +261,27 @@ impl Syncing<'_> {
             Some(_) => Err(Interrupted::ViewRose),
             None => Ok(()),
         }
+    }
+
+    /// How much is here already? Only so can be said how much is missing.
+    async fn measure(&self) {
+        let (replica, place) = (&self.coordinator.replica, &self.place);
+        if replica.repairs().held(place.partition).is_none() {
+            let at = Door {
+                partition: place.partition,
+                view: place.view,
+            };
+            // What keeps it from being counted keeps it from being synced.
+            _ = replica.digest(at).await;
+        }
+    }
+
+    /// So much was copied.
+    fn copied(&self, amount: Amount) {
+        let (repairs, partition) = (self.coordinator.repairs(), self.place.partition);
+        self.moves.add(amount);
+        repairs.workers.copied(self.worker, partition, amount);
+        repairs.note_copied(partition, amount);
     }
 
     fn step_limit(&self) -> Duration {

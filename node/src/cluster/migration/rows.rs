@@ -14,6 +14,7 @@ use trellis_spec::row::{Row, RowKey, bucket_of, gate_of};
 use trellis_spec::stamp::Stamp;
 
 use super::{Interrupted, Syncing};
+use crate::cluster::amount::Amount;
 use crate::cluster::coordinator::Contention;
 use crate::cluster::handing::RowCopied;
 use crate::cluster::replica::Payload;
@@ -168,7 +169,7 @@ impl Syncing<'_> {
         match self.take(&key, &held).await? {
             RowCopied::Held => Ok(None),
             RowCopied::Taken => {
-                self.moves.row();
+                self.copied(amount(&key, &held));
                 Ok(None)
             }
             RowCopied::Promised(above) => Ok(Some((key, above))),
@@ -176,7 +177,7 @@ impl Syncing<'_> {
                 Some(whole) => match self.take(&key, &whole).await? {
                     RowCopied::Held | RowCopied::NeedsBody => Ok(None),
                     RowCopied::Taken => {
-                        self.moves.row();
+                        self.copied(amount(&key, &whole));
                         Ok(None)
                     }
                     RowCopied::Promised(above) => Ok(Some((key, above))),
@@ -231,4 +232,9 @@ impl Syncing<'_> {
             None => GatedRow::BucketThere,
         }
     }
+}
+
+/// How much a row is.
+fn amount(key: &[u8], held: &Accepted<Row>) -> Amount {
+    Amount::row(key, held.content.live().map_or(0, Row::inline_bytes))
 }

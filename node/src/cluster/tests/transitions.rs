@@ -41,7 +41,7 @@ impl Sites {
     }
 
     /// Elects a layout with these owners.
-    async fn change(&self, at: usize, owners: &[u16]) {
+    pub(super) async fn change(&self, at: usize, owners: &[u16]) {
         let elected = self.sites[at].coordinator.elect(self.next(at, owners)).await;
         assert_eq!(elected.unwrap(), Elected::Won);
     }

@@ -78,6 +78,44 @@ impl Scene {
 }
 
 #[test]
+fn a_node_takes_the_place_of_another_one() {
+    let mut scene = Scene::new();
+    let replace = |old: &str, new: &str| Change::Replace {
+        old: old.to_owned(),
+        new: new.to_owned(),
+    };
+    for (old, new, error) in [
+        (4, 5, StagedError::NotAMember(name(4))),
+        (1, 2, StagedError::HasRole(name(2))),
+        (1, 1, StagedError::HasRole(name(1))),
+    ] {
+        assert_eq!(scene.stage(replace(&prefix(old), &prefix(new))), Err(error));
+    }
+    assert!(scene.staged.is_empty());
+    scene.assign(&prefix(2), Some("attic"), None).unwrap();
+    scene.stage(replace(&prefix(2), &prefix(4))).unwrap();
+    let wanted = scene.staged.wanted(scene.knowledge.newest().unwrap());
+    let new = wanted.members.iter().find(|member| member.id == name(4).id()).unwrap();
+    assert_eq!(
+        (&*new.zone, Role::of(new.role)),
+        ("attic", STORAGE),
+        "what was staged for the old one counts"
+    );
+    assert!(wanted.members.iter().all(|member| member.id != name(2).id()));
+    // Who came by a replacement may be replaced again before anything is applied.
+    scene.stage(replace(&prefix(4), &prefix(5))).unwrap();
+    let preview = scene.draft().unwrap().preview();
+    let changes: Vec<(u64, u64)> = preview.nodes.iter().map(|node| (node.gains, node.loses)).collect();
+    assert_eq!(
+        (
+            preview.moves,
+            changes.iter().filter(|change| **change == (64, 0)).count()
+        ),
+        (64, 1)
+    );
+}
+
+#[test]
 fn what_is_staged_adds_up_and_is_there_after_a_restart() {
     let (mut scene, home) = (Scene::new(), tempfile::tempdir().unwrap());
     let file = home.path().join("staged");
