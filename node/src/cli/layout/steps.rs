@@ -6,8 +6,9 @@ use super::show;
 use crate::admin::layout::{self, Applied, Change, Role, StagedReport};
 use crate::cli::CliResult;
 use crate::cli::asking::Asking;
-use crate::cli::output::{bytes, parse_bytes};
+use crate::cli::output::bytes;
 use crate::config::Redundancy;
+use crate::size::parse_bytes;
 
 /// Stages a role for a node: a new one, or another one than it has. What is not given stays as it is.
 #[derive(Debug, Args)]
