@@ -1,6 +1,7 @@
 //! Reads every block of this node again and again, and compares it with its name: a disk rots where nobody looks.
 //!
-//! What is damaged is put aside by the block store; it is missing from then on, and the repairer copies it again.
+//! What is damaged is put aside by the block store; it is missing from then on, and the repairer copies it again. What lies
+//! on another disk than it belongs on, because that one was full, away or not there yet, is moved to where it belongs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -88,6 +89,9 @@ impl Scrubber {
                         0
                     }
                 };
+                if let Err(error) = keeper.settle(*name).await {
+                    tracing::warn!(%name, %error, "a block cannot be moved to the disk where it belongs");
+                }
                 self.rest(pace, bytes).await;
             }
             match names.last() {
