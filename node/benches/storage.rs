@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use trellis_node::env::Random;
-use trellis_node::storage::{Block, BlockFiles, Blocks, Change, DataFolder, DiskRows, Opened, Rows, RowsConfig};
+use trellis_node::storage::{
+    Block, BlockFiles, BlockSetup, Blocks, Change, DataFolder, DiskRows, Opened, Rows, RowsConfig,
+};
 
 const ROW_BYTES: usize = 1024;
 const WRITE_TIME: Duration = Duration::from_secs(3);
@@ -208,7 +210,7 @@ fn blocks(folder: &DataFolder) {
         .worker_threads(2)
         .build()
         .unwrap();
-    let blocks = Arc::new(BlockFiles::open(folder, 0).unwrap());
+    let blocks = Arc::new(BlockFiles::open(folder, &BlockSetup::default(), &Counter(AtomicU8::new(0))).unwrap());
     let made: Vec<Block> = (0..128u8)
         .map(|number| Block::named(vec![number; 1 << 20].into()))
         .collect();

@@ -30,7 +30,6 @@ const LOG_FOLDER: &str = "log";
 const PEERS_FILE: &str = "peers";
 const CONTACTS_FILE: &str = "contacts.json";
 const ROWS_FOLDER: &str = "rows";
-const BLOCKS_FOLDER: &str = "blocks";
 /// Objects lie in the folder as they are: only the node's user may look.
 const FOLDER_MODE: u32 = 0o700;
 
@@ -203,11 +202,6 @@ impl NodeFolder {
     /// Where it is written down where other nodes are.
     pub fn contacts(&self) -> PathBuf {
         self.folder.path().join(CONTACTS_FILE)
-    }
-
-    /// Where blocks are kept.
-    pub fn blocks(&self) -> PathBuf {
-        self.folder.path().join(BLOCKS_FOLDER)
     }
 }
 

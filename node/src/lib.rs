@@ -15,6 +15,7 @@ pub mod membership;
 pub mod node;
 pub mod secret_file;
 pub mod server;
+pub mod size;
 pub mod storage;
 pub mod store;
 pub mod trace;

@@ -25,7 +25,9 @@ use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
 use crate::membership::{Hint, Membership, Start};
-use crate::storage::{BlockFiles, DiskRows, OpenError, Opened, Rows, RowsConfig, RowsError};
+use crate::storage::{
+    BlockFiles, BlockFolderConfig, BlockSetup, DiskRows, DiskWatch, OpenError, Opened, Rows, RowsConfig, RowsError,
+};
 use crate::store::{ClusterStore, SecretWrapping};
 use crate::trace::{TraceFiles, TraceSettings};
 
@@ -39,8 +41,10 @@ pub struct Settings {
     pub limits: Limits,
     /// Times of links.
     pub timing: Timing,
-    /// The row store; blocks keep the same reserve on their disk.
+    /// The row store; blocks keep the same reserve on their disks.
     pub rows: RowsConfig,
+    /// Where blocks are kept; none means in the data folder.
+    pub block_folders: Vec<BlockFolderConfig>,
     /// The S3 front door; its clock and its health are the node's.
     pub front: FrontDoorConfig,
     /// Whether what it does is written down.
@@ -100,6 +104,9 @@ pub enum StartError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The disks with blocks cannot be watched.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     /// The clock was never set.
     #[error("the clock of this machine shows a time before 2025; set it, or wait until time synchronisation has")]
     Clock,
@@ -124,6 +131,7 @@ pub struct Node {
     stop: DropGuard,
     admin: AdminServer,
     trace: Option<TraceFiles>,
+    _watch: DiskWatch,
     /// The lock on the data folder goes last.
     folder: NodeFolder,
 }
@@ -147,14 +155,19 @@ impl Node {
         let (rows, opened) = DiskRows::open(data, settings.rows.clone(), env.random.clone())?;
         folder.rows_began()?;
         let rows = Arc::new(rows);
-        let blocks = Arc::new(BlockFiles::open(data, settings.rows.min_free_bytes)?);
+        let blocks = BlockSetup {
+            node: name.disk,
+            folders: settings.block_folders,
+            min_free_bytes: settings.rows.min_free_bytes,
+        };
+        let blocks = Arc::new(BlockFiles::open(data, &blocks, env.random.as_ref())?);
         tracing::info!(id = %name, start = opened.start_counter, commits = opened.commit_counter, "storage is open");
         let peer = Peer {
             me: name.id(),
             knowledge: Knowledge::of(layout.clone()),
         };
         let standing = standing(env, &folder, &layout, opened, &settings.limits)?;
-        let replica = Replica::new(env.clone(), peer, rows.clone(), blocks, settings.limits.clone())?;
+        let replica = Replica::new(env.clone(), peer, rows.clone(), blocks.clone(), settings.limits.clone())?;
         let trace = start_trace(env, name.id(), settings.trace.as_ref())?;
         let recorder = trace.as_ref().map(TraceFiles::recorder);
         let replica = Arc::new(replica.with_standing(standing.clone()).with_recorder(recorder));
@@ -181,6 +194,7 @@ impl Node {
         let every = Duration::from_millis(settings.limits.greet_interval_ms);
         let coordinator = Coordinator::new(env.clone(), settings.limits, replica, mesh.clone());
         let coordinator = Arc::new(coordinator);
+        let watch = watch(&blocks, &coordinator)?;
         let stop = CancellationToken::new();
         work(env, "collector", &stop, Collector::new(coordinator.clone()).run());
         work(env, "tidings", &stop, coordinator.clone().spread_tidings());
@@ -208,6 +222,7 @@ impl Node {
             store: store.clone(),
             mesh: mesh.clone(),
             rows: rows.clone(),
+            blocks,
             standing,
             opened,
             coordinator,
@@ -228,6 +243,7 @@ impl Node {
             stop: stop.drop_guard(),
             admin,
             trace,
+            _watch: watch,
             folder,
         })
     }
@@ -380,11 +396,21 @@ fn greet(standing: &Arc<Standing>, mesh: &Arc<Mesh>, rows: &Arc<DiskRows>, inter
     standing.greet(&network, Arc::new(commits), Duration::from_millis(interval_ms));
 }
 
+/// When a disk goes away, what it held is missing here, and other nodes have it.
+fn watch(blocks: &BlockFiles, coordinator: &Arc<Coordinator>) -> Result<DiskWatch, StartError> {
+    let coordinator = Arc::downgrade(coordinator);
+    let changed = move || {
+        if let Some(coordinator) = coordinator.upgrade() {
+            coordinator.doubt_blocks();
+        }
+    };
+    blocks.watch(changed).map_err(StartError::Thread)
+}
+
 fn measured(folder: &NodeFolder) -> MeasuredFolders {
     MeasuredFolders {
         log: folder.log(),
         index: folder.rows().join("index"),
-        blocks: folder.blocks(),
     }
 }
 

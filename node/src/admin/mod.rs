@@ -25,7 +25,7 @@ pub use health::{Cause, HealthReport, RedundancyReport, RedundancyState};
 pub use observer::{MeasuredFolders, Observer, Seen};
 pub use socket::{SOCKET_FILE, SocketError};
 pub use status::{
-    BucketSummary, HealthState, HealthStatus, KeySecret, LayoutStatus, NewBucket, NewKeyName, NewNode, NodeRole,
-    NodeStatus,
+    BlockFolderStatus, BucketSummary, HealthState, HealthStatus, KeySecret, LayoutStatus, NewBucket, NewKeyName,
+    NewNode, NodeRole, NodeStatus,
 };
 pub use status::{LinkState, Status, StorageStatus};

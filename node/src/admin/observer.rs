@@ -15,14 +15,14 @@ use trellis_spec::layout::Knowledge;
 use super::copies;
 use super::health::{self, HealthReport, Quorums};
 use super::nodes::nodes;
-use super::status::{HealthState, HealthStatus, LayoutStatus, NodeStatus, Status, StorageStatus};
+use super::status::{BlockFolderStatus, HealthState, HealthStatus, LayoutStatus, NodeStatus, Status, StorageStatus};
 use super::survey::{Survey, Surveys};
 use crate::cluster::{Coordinator, Known, Standing};
 use crate::env::Env;
 use crate::folder::NodeName;
 use crate::link::{Mesh, PeerId, PeerStatus};
 use crate::membership::Membership;
-use crate::storage::{DiskRows, Opened, Rows};
+use crate::storage::{BlockFiles, DiskRows, FolderSeen, FolderState, Opened, Rows};
 use crate::store::ClusterStore;
 
 /// Files that are counted for the size of a folder; beyond them the size is a lower bound.
@@ -38,6 +38,8 @@ pub struct Seen {
     pub mesh: Arc<Mesh>,
     /// The rows.
     pub rows: Arc<DiskRows>,
+    /// The blocks.
+    pub blocks: Arc<BlockFiles>,
     /// What the peers think of this node.
     pub standing: Arc<Standing>,
     /// What the row store knew when it was opened.
@@ -63,8 +65,6 @@ pub struct MeasuredFolders {
     pub log: PathBuf,
     /// The index of the rows.
     pub index: PathBuf,
-    /// The blocks.
-    pub blocks: PathBuf,
 }
 
 /// How far a node is in its life.
@@ -288,28 +288,40 @@ impl Observer {
 
     async fn storage(&self) -> StorageStatus {
         let seen = &self.inner.seen;
-        let (data, folders) = (seen.data_folder.clone(), seen.folders.clone());
+        let (data, folders, blocks) = (seen.data_folder.clone(), seen.folders.clone(), seen.blocks.clone());
         let measure = move || {
             let free_bytes = free_bytes(&data);
             (
                 folder_bytes(&folders.log),
                 folder_bytes(&folders.index),
-                folder_bytes(&folders.blocks),
+                blocks.folders().into_iter().map(block_folder).collect::<Vec<_>>(),
                 free_bytes,
             )
         };
         let measured = tokio::task::spawn_blocking(measure).await;
-        let (log_bytes, index_bytes, blocks_bytes, free_bytes) = measured.unwrap_or_default();
+        let (log_bytes, index_bytes, block_folders, free_bytes) = measured.unwrap_or_default();
         StorageStatus {
             start_counter: seen.opened.start_counter,
             commit_counter: seen.opened.commit_counter,
             log_bytes,
             index_bytes,
-            blocks_bytes,
+            blocks_bytes: block_folders.iter().filter_map(|folder| folder.used_bytes).sum(),
+            block_folders,
             free_bytes,
             min_free_bytes: seen.min_free_bytes,
             taking: seen.rows.taking(),
         }
+    }
+}
+
+fn block_folder(seen: FolderSeen) -> BlockFolderStatus {
+    let is_there = !matches!(seen.how, FolderState::Away(_));
+    BlockFolderStatus {
+        used_bytes: is_there.then(|| folder_bytes(&seen.path)),
+        path: seen.path.display().to_string(),
+        capacity_bytes: seen.capacity_bytes,
+        free_bytes: seen.free_bytes,
+        how: seen.how,
     }
 }
 

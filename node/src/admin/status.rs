@@ -5,7 +5,7 @@ use trellis_spec::layout::assign::Role;
 
 use super::copies::CopiesStatus;
 use crate::folder::NodeName;
-use crate::storage::Taking;
+use crate::storage::{FolderState, Taking};
 
 /// A node and what it knows of the others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -142,14 +142,32 @@ pub struct StorageStatus {
     pub log_bytes: u64,
     /// The index of the rows.
     pub index_bytes: u64,
-    /// Blocks of larger objects.
+    /// Blocks of larger objects, on all disks that are there.
     pub blocks_bytes: u64,
+    /// The folders where they are.
+    pub block_folders: Vec<BlockFolderStatus>,
     /// Free on the disk, for this user.
     pub free_bytes: u64,
     /// Below this much free space new data is refused.
     pub min_free_bytes: u64,
     /// What the store takes just now, for want of room.
     pub taking: Taking,
+}
+
+/// A folder with blocks, on a disk of its own perhaps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockFolderStatus {
+    /// Where it is.
+    pub path: String,
+    /// What the configuration says that it is for; nothing for the one in the data folder.
+    pub capacity_bytes: Option<u64>,
+    /// What its files take up; nothing while it is away.
+    pub used_bytes: Option<u64>,
+    /// Free on its file system, but for the reserve; nothing while it is away.
+    pub free_bytes: Option<u64>,
+    /// Whether it is in use.
+    #[serde(flatten)]
+    pub how: FolderState,
 }
 
 /// A bucket as operators see it.

@@ -1,5 +1,6 @@
 //! What the commands that ask a running node have in common.
 
+use std::error::Error;
 use std::future::Future;
 use std::path::PathBuf;
 
@@ -33,16 +34,21 @@ pub(super) struct Asking {
 impl Asking {
     /// Connects to the node and runs `work` with it.
     pub(super) fn ask<F: Future<Output = CliResult>>(&self, work: impl FnOnce(Client) -> F) -> CliResult {
-        let folder = match (&self.data, &self.config) {
+        let folder = self.folder()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { work(Client::connect(&folder).await?).await })
+    }
+
+    /// The data folder that the options name.
+    pub(super) fn folder(&self) -> Result<PathBuf, Box<dyn Error + Send + Sync>> {
+        Ok(match (&self.data, &self.config) {
             (Some(data), _) => data.clone(),
             (None, Some(config)) => Config::load(config)?.data_folder,
             (None, None) => match std::env::var_os(DATA_VARIABLE) {
                 Some(data) if !data.is_empty() => PathBuf::from(data),
                 Some(_) | None => default_data()?,
             },
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { work(Client::connect(&folder).await?).await })
+        })
     }
 
     /// The options that name the node to ask, for the next command.

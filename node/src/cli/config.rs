@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::CliResult;
-use super::output::{quoted, say};
+use super::output::{bytes, quoted, say};
 use super::running::runtime;
 use crate::config::{self, Generated, Generation, generate, write_cluster_secret};
 use crate::dev::NODES_MAX;
@@ -98,8 +98,13 @@ fn check(file: &Path) -> CliResult {
         Err(error @ FolderError::NotInitialised(_)) => format!("but {error}"),
         Err(error) => return Err(error.into()),
     };
+    let room = config.block_folder.iter().map(|folder| folder.capacity.0);
+    let disks = match room.fold(0, u64::saturating_add) {
+        0 => String::new(),
+        room => format!("; its block folders are for {} together ({room} bytes)", bytes(room)),
+    };
     say(format!(
-        "{} is good: {} nodes, {} replicas, {} partitions; {node}",
+        "{} is good: {} nodes, {} replicas, {} partitions; {node}{disks}",
         quoted(file),
         layout.nodes.len(),
         layout.replication_factor,

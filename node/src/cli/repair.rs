@@ -1,22 +1,26 @@
 //! `trellis repair`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::CliResult;
 use super::asking::Asking;
-use super::output::{bytes, span};
+use super::output::{bytes, quoted, span};
 use super::progress::{POLL, Progress, Step};
 use super::worker::unit;
 use crate::admin::{Client, ClientError};
 use crate::cluster::{Worker, WorkerReport, WorkerState};
+use crate::folder::NodeFolder;
+use crate::storage::give_up;
 
 /// Has a node look after its copies now, rather than when it is time. It does so by itself as well.
 #[derive(Debug, Subcommand)]
 pub(super) enum Repair {
     Compare(Compare),
     Scrub(Scrub),
+    ReplaceFolder(ReplaceFolder),
 }
 
 /// Compares what the node holds with the other replicas, and copies what is missing.
@@ -44,6 +48,36 @@ struct How {
     asking: Asking,
 }
 
+/// Declares that a block folder is lost with everything in it, so that the node starts without it. The node must not run.
+///
+/// From the next start on, what the folder held is copied again from the other nodes; with one replica it is gone. An empty
+/// folder at the same path is then taken into use as a new one; without one, take it out of the configuration.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  trellis repair replace-folder /mnt/a/blocks --data /var/lib/trellis")]
+pub(super) struct ReplaceFolder {
+    /// The block folder, as the configuration names it.
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl ReplaceFolder {
+    fn run(&self) -> CliResult {
+        let data = self.asking.folder()?;
+        // The lock says that the node does not run.
+        let _locked = NodeFolder::open(&data)?;
+        let id = give_up(&data, &self.path)?;
+        self.asking.print(&id, |id| {
+            format!(
+                "{} (folder {id}) counts as lost. Start the node with an empty folder there, or take it out of the \
+                 configuration; `trellis status` shows when everything is copied again",
+                quoted(&self.path)
+            )
+        })
+    }
+}
+
 /// It could not be done wholly.
 #[derive(Debug, thiserror::Error)]
 #[error("not all of it could be done: {0}. The node tries again by itself; `trellis worker list` shows how it is")]
@@ -52,6 +86,7 @@ struct Unfinished(String);
 impl Repair {
     pub(super) fn run(self) -> CliResult {
         let (how, what, worker) = match self {
+            Repair::ReplaceFolder(replace) => return replace.run(),
             Repair::Compare(Compare { how }) => (how, "compare", Worker::Comparison),
             Repair::Scrub(Scrub { how }) => (how, "scrub", Worker::Scrub),
         };

@@ -6,9 +6,9 @@ use super::CliResult;
 use super::asking::Asking;
 use super::output::{bytes, span, table};
 use crate::admin::copies::{CopiesState, CopiesStatus, LackStatus};
-use crate::admin::{self, HealthState, LinkState, NodeRole, NodeStatus};
+use crate::admin::{self, BlockFolderStatus, HealthState, LinkState, NodeRole, NodeStatus};
 use crate::cluster::{Amount, Missing, Why};
-use crate::storage::Taking;
+use crate::storage::{FolderState, Taking};
 
 /// Enough of an id to tell nodes apart.
 const ID_DIGITS: usize = 16;
@@ -59,7 +59,7 @@ folder   {folder}
 health   {state}: {reason}
 layout   {number}: {partitions} partitions, {replicas} replicas each{moving}
 copies   {copies}
-storage  log {log}, index {index}, blocks {blocks}; {free} free, {taking} (limit {min_free}); start {start}
+storage  log {log}, index {index}, blocks {blocks}; {free} free, {taking} (limit {min_free}); start {start}{folders}
 
 {nodes}{problems}",
         id = short(&status.id),
@@ -86,6 +86,23 @@ storage  log {log}, index {index}, blocks {blocks}; {free} free, {taking} (limit
         taking = taking(storage.taking),
         min_free = bytes(storage.min_free_bytes),
         start = storage.start_counter,
+        folders = storage.block_folders.iter().map(block_folder).collect::<String>(),
+    )
+}
+
+/// A line for each disk; a folder of which nothing was said, and that is as it should be, needs none.
+fn block_folder(folder: &BlockFolderStatus) -> String {
+    if folder.capacity_bytes.is_none() && folder.how == FolderState::InUse {
+        return String::new();
+    }
+    let size = |size: Option<u64>| size.map_or_else(|| "-".to_owned(), bytes);
+    format!(
+        "\nblocks   {}: {} used of {}, {} free, {}",
+        folder.path,
+        size(folder.used_bytes),
+        size(folder.capacity_bytes),
+        size(folder.free_bytes),
+        folder.how
     )
 }
 

@@ -122,6 +122,19 @@ impl Keeper {
         self.shelves.blocks.list(after, limit).await
     }
 
+    /// Brings a block to the disk where it belongs, if there are several and it lies on another one.
+    pub(crate) async fn settle(&self, name: BlockName) -> Result<(), KeeperError> {
+        if !self.shelves.blocks.is_spread() {
+            return Ok(());
+        }
+        let shelves = self.shelves.clone();
+        self.to_the_end("settle a block", async move {
+            let _lock = shelves.locks.take(&name.0).await;
+            Ok(shelves.blocks.settle(name).await?)
+        })
+        .await
+    }
+
     /// Whether a block's data are here, as far as can be told without reading them.
     pub(crate) async fn data(&self, name: BlockName) -> Result<Data, BlocksError> {
         let has = self.shelves.blocks.has(name).await?;
@@ -308,7 +321,11 @@ impl Shelves {
             return Ok(Deleted::Kept);
         }
         self.durable(held.written_at).await?;
-        self.blocks.remove(block).await?;
+        match self.blocks.remove(block).await {
+            // A disk that is away may hold them too: the mark stays until it is back.
+            Err(BlocksError::Away { .. }) => return Ok(Deleted::Kept),
+            removed => removed?,
+        }
         self.references.unmark(partition, block)?;
         Ok(Deleted::Done)
     }

@@ -434,6 +434,14 @@ impl Coordinator {
         self.repairs().compare_all(&self.layouts().now());
     }
 
+    /// Disks went away or came back: what was known of this node's blocks is known no more, and they are compared.
+    pub fn doubt_blocks(&self) {
+        let known = self.layouts().now();
+        let mine = mine(&known).into_iter();
+        let of_blocks: Vec<Partition> = mine.filter(|partition| self.replica.is_of_blocks(*partition)).collect();
+        self.repairs().doubt(&of_blocks);
+    }
+
     /// What is known of how whole this node's copies are.
     pub fn repairs(&self) -> &Repairs {
         self.replica.repairs()

@@ -1,15 +1,17 @@
 //! Reads every block of this node again and again, and compares it with its name: a disk rots where nobody looks.
 //!
-//! What is damaged is put aside by the block store; it is missing from then on, and the repairer copies it again.
+//! What is damaged is put aside by the block store; it is missing from then on, and the repairer copies it again. What lies
+//! on another disk than it belongs on, because that one was full, away or not there yet, is moved to where it belongs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use trellis_spec::row::Placement;
+use trellis_spec::row::{BlockName, Placement};
 
 use super::amount::Amount;
 use super::coordinator::Coordinator;
+use super::keeper::Keeper;
 use super::repair::Repairs;
 use super::workers::Worker;
 use crate::storage::BlocksError;
@@ -65,7 +67,7 @@ impl Scrubber {
 
     async fn pass(&self, pace: Pace) {
         let keeper = self.coordinator.replica.keeper().clone();
-        let (mut after, mut damaged) = (None, 0_u64);
+        let (mut after, mut unread) = (None, 0_u64);
         let (workers, env) = (&self.repairs().workers, &self.coordinator.env);
         workers.begin(env, Worker::Scrub, self.repairs().blocks_held());
         loop {
@@ -79,27 +81,9 @@ impl Scrubber {
                 }
             };
             for name in &names {
-                let bytes = match keeper.fetch(*name).await {
-                    Ok(data) => data.map_or(0, |data| data.len()),
-                    Err(BlocksError::Damaged { kept, .. }) => {
-                        tracing::error!(%name, kept = %kept.display(), "a block is damaged; it is copied from others");
-                        damaged += 1;
-                        self.repairs().damaged.fetch_add(1, Ordering::Relaxed);
-                        workers.failed(
-                            env,
-                            Worker::Scrub,
-                            &format!("block {name} is damaged; it is copied from others"),
-                        );
-                        let place = self.coordinator.place(&Placement::Block(*name));
-                        self.repairs().repair_now([place.partition]);
-                        0
-                    }
-                    Err(error) => {
-                        tracing::error!(%name, %error, "a block cannot be read");
-                        workers.failed(env, Worker::Scrub, &error);
-                        0
-                    }
-                };
+                let read = self.read(&keeper, *name).await;
+                unread += u64::from(read.is_none());
+                let bytes = read.unwrap_or(0);
                 workers.did(Worker::Scrub, Amount::block(bytes as u64));
                 workers.step(Worker::Scrub);
                 self.rest(pace, bytes).await;
@@ -109,10 +93,38 @@ impl Scrubber {
                 Some(_) | None => break,
             }
         }
-        let now_us = self.coordinator.env.clock.wall_us();
-        self.repairs().scrubbed_us.store(now_us, Ordering::Relaxed);
+        if unread == 0 {
+            let now_us = self.coordinator.env.clock.wall_us();
+            self.repairs().scrubbed_us.store(now_us, Ordering::Relaxed);
+        }
         workers.end(env, Worker::Scrub);
-        tracing::info!(damaged, "every block was read");
+        tracing::info!(unread, "every block was looked at");
+    }
+
+    /// Reads one block, and has it copied again if it is damaged; the bytes read, or nothing if the disk does not tell.
+    async fn read(&self, keeper: &Keeper, name: BlockName) -> Option<usize> {
+        let (workers, env) = (&self.repairs().workers, &self.coordinator.env);
+        let read = match keeper.fetch(name).await {
+            Ok(data) => Some(data.map_or(0, |data| data.len())),
+            Err(BlocksError::Damaged { kept, .. }) => {
+                tracing::error!(%name, kept = %kept.display(), "a block is damaged; it is copied from others");
+                self.repairs().damaged.fetch_add(1, Ordering::Relaxed);
+                let what = format!("block {name} is damaged; it is copied from others");
+                workers.failed(env, Worker::Scrub, &what);
+                let place = self.coordinator.place(&Placement::Block(name));
+                self.repairs().repair_now([place.partition]);
+                Some(0)
+            }
+            Err(error) => {
+                tracing::error!(%name, %error, "a block cannot be read");
+                workers.failed(env, Worker::Scrub, &error);
+                None
+            }
+        };
+        if let Err(error) = keeper.settle(name).await {
+            tracing::warn!(%name, %error, "a block cannot be moved to the disk where it belongs");
+        }
+        read
     }
 
     async fn rest(&self, pace: Pace, bytes: usize) {

@@ -22,7 +22,7 @@ use crate::logging::{self, LogFormat};
 use crate::membership::is_address;
 use crate::node::Settings;
 use crate::secret_file::SecretFileError;
-use crate::storage::RowsConfig;
+use crate::storage::{BlockFolderConfig, RowsConfig};
 use crate::store::NewKey;
 use crate::trace::{TRACE_MAX_BYTES, TRACE_PERCENT, TraceSettings};
 pub use generate::{GenerateError, Generated, Generation, generate, write_cluster_secret};
@@ -65,6 +65,9 @@ pub struct Config {
     /// The disk.
     #[serde(default)]
     pub storage: RowsConfig,
+    /// Folders for blocks, each on a disk of its own; without any, they are in the data folder.
+    #[serde(default)]
+    pub block_folder: Vec<BlockFolderConfig>,
     /// The layout that the cluster begins with.
     pub initial_layout: InitialLayout,
 }
@@ -194,6 +197,9 @@ impl Config {
         config.cluster_secret_file = config.cluster_secret_file.map(|file| folder.join(file));
         config.first_access_key_file = config.first_access_key_file.map(|file| folder.join(file));
         config.trace = config.trace.map(|trace| folder.join(trace));
+        for block_folder in &mut config.block_folder {
+            block_folder.path = folder.join(&block_folder.path);
+        }
         Ok(config)
     }
 
@@ -210,6 +216,13 @@ impl Config {
     fn check(&self) -> Result<(), BadValue> {
         limits::check(self)?;
         logging::check(&self.log.filter).map_err(|error| bad("log.filter", error))?;
+        let offers_room = |folder: &BlockFolderConfig| folder.capacity.0 > 0;
+        if !self.block_folder.is_empty() && !self.block_folder.iter().any(offers_room) {
+            return Err(bad(
+                "block_folder.capacity",
+                "is zero everywhere; some folder must take blocks",
+            ));
+        }
         if self.s3.region.is_empty() {
             return Err(bad(
                 "s3.region",
@@ -260,6 +273,7 @@ impl Config {
             limits: self.limits.clone(),
             timing: self.links.timing,
             rows: self.storage.clone(),
+            block_folders: self.block_folder.clone(),
             front: FrontDoorConfig {
                 region: s3.region.clone(),
                 domain: s3.domain.clone(),

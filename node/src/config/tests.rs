@@ -139,6 +139,22 @@ fn values_that_make_no_sense_are_named() {
 }
 
 #[test]
+fn block_folders_have_paths_and_capacities() {
+    let with = |folders: &str| parse(&format!("{EXAMPLE}\n{folders}"));
+    let folder = |capacity: &str| format!("[[block_folder]]\npath = \"/mnt/a\"\ncapacity = {capacity}\n");
+    assert_eq!(parse(EXAMPLE).unwrap().block_folder, []);
+    let config = with(&(folder("\"2TB\"") + &folder("1_000"))).unwrap();
+    let capacities = config.block_folder.iter().map(|folder| folder.capacity.0);
+    assert_eq!(capacities.collect::<Vec<_>>(), [2_000_000_000_000, 1_000]);
+    for (capacity, says) in [("\"2T\"", "500GB, 2TB"), ("-1", "500GB, 2TB"), ("\"0\"", "some folder")] {
+        let error = with(&folder(capacity)).unwrap_err();
+        assert!(error.contains("block_folder") && error.contains(says), "{error}");
+    }
+    let error = with("[[block_folder]]\npath = \"/mnt/a\"\n").unwrap_err();
+    assert!(error.contains("missing field `capacity`"), "{error}");
+}
+
+#[test]
 fn paths_start_at_the_folder_of_the_configuration() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("node.toml");

@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -37,6 +37,8 @@ pub(super) struct BlockFolder {
     syncs: FolderSyncs,
     /// For names that were never used in this process.
     counter: AtomicU64,
+    /// Reads that failed since the last one that did not.
+    failed_reads: AtomicU32,
     /// Why nothing is written any more.
     closed: OnceLock<String>,
 }
@@ -51,6 +53,7 @@ impl BlockFolder {
             ready: Mutex::default(),
             syncs: FolderSyncs::default(),
             counter: AtomicU64::new(0),
+            failed_reads: AtomicU32::new(0),
             closed: OnceLock::new(),
         };
         opened.prepare().map_err(OpenError::io(folder))?;
@@ -68,8 +71,23 @@ impl BlockFolder {
         Ok(())
     }
 
+    /// The files that it lies in.
+    pub(super) fn files(&self) -> &Arc<dyn Files> {
+        &self.files
+    }
+
+    /// How many reads failed since the last one that did not.
+    pub(super) fn failed_reads(&self) -> u32 {
+        self.failed_reads.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing is written any more; nothing while it is.
+    pub(super) fn closed(&self) -> Option<String> {
+        self.closed.get().cloned()
+    }
+
+    /// Stores a block that was checked.
     pub(super) fn put(&self, block: &Block) -> Result<(), BlocksError> {
-        block.check()?;
         self.check_open()?;
         match self.ready_folder(block.name()) {
             Err(error) if is_full(&error) => return Err(self.full()),
@@ -134,6 +152,16 @@ impl BlockFolder {
     }
 
     pub(super) fn get(&self, name: BlockName) -> Result<Option<Bytes>, BlocksError> {
+        let found = self.load(name);
+        match &found {
+            Ok(Some(_)) => self.failed_reads.store(0, Ordering::Relaxed),
+            Err(BlocksError::Unreadable(_)) => _ = self.failed_reads.fetch_add(1, Ordering::Relaxed),
+            Ok(None) | Err(_) => {}
+        }
+        found
+    }
+
+    fn load(&self, name: BlockName) -> Result<Option<Bytes>, BlocksError> {
         let file = match self.files.open(&self.path(name), OpenFor::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

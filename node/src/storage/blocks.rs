@@ -43,6 +43,15 @@ impl Block {
         }
     }
 
+    /// A block whose data were just read from a disk, and compared with the name.
+    pub(super) fn verified(name: BlockName, data: Bytes) -> Self {
+        Self {
+            name,
+            data,
+            named_by: NamedBy::This,
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> BlockName {
         self.name
@@ -106,6 +115,12 @@ pub enum BlocksError {
     /// A write failed, now or earlier. Nothing more is stored or removed until a restart; reads go on.
     #[error("the block store is closed for writing: {0}")]
     Closed(String),
+    /// A disk is away: nothing was stored, or it may still hold what was to be removed. It comes back or is given up.
+    #[error("the block folder {folder} is out of use; mount its disk, and see `trellis status`")]
+    Away {
+        /// Where it should be.
+        folder: PathBuf,
+    },
     /// The operating system could not read; nothing was changed.
     #[error("a block could not be read: {0}")]
     Unreadable(String),
@@ -128,6 +143,12 @@ pub trait Blocks: Send + Sync {
     fn remove(&self, name: BlockName) -> Boxed<'_, Result<(), BlocksError>>;
     /// The first `limit` names after `after`, in order.
     fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<Vec<BlockName>, BlocksError>>;
-    /// Bytes that may be stored before puts are refused.
-    fn free_bytes(&self) -> Boxed<'_, Result<u64, BlocksError>>;
+    /// Whether there are several disks, so that a block may lie elsewhere than it belongs.
+    fn is_spread(&self) -> bool {
+        false
+    }
+    /// Brings a block that lies elsewhere than it belongs to where it belongs.
+    fn settle(&self, _: BlockName) -> Boxed<'_, Result<(), BlocksError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

@@ -42,6 +42,10 @@ pub(crate) trait Files: Send + Sync {
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Bytes that may still be written to the disk of this path.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Whether what lies at the path of the folder that these files are below is still that folder.
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// Large files are written in pieces of this size. For a megabyte in one call the kernel looks for large folios of
@@ -155,7 +159,7 @@ impl Files for RealFiles {
     }
 }
 
-struct RealFile(File);
+pub(super) struct RealFile(pub(super) File);
 
 impl FileHandle for RealFile {
     fn read_at(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {

@@ -5,6 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disks::BlockFolderError;
 use super::files::{Files, RealFiles, read_file, replace_file};
 use crate::advice::advice;
 
@@ -58,6 +59,9 @@ pub enum OpenError {
         /// What was found, and where.
         what: String,
     },
+    /// The block folders are not those of the node, or a disk is away.
+    #[error(transparent)]
+    BlockFolder(#[from] BlockFolderError),
     /// The operating system refused.
     #[error("cannot open {folder}: {error}{}", advice(error))]
     Io {

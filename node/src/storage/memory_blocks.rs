@@ -202,9 +202,4 @@ impl Blocks for MemoryBlocks {
             .collect();
         Box::pin(std::future::ready(Ok(names)))
     }
-
-    fn free_bytes(&self) -> Boxed<'_, Result<u64, BlocksError>> {
-        let free = if self.disk.contents().full { 0 } else { u64::MAX };
-        Box::pin(std::future::ready(Ok(free)))
-    }
 }

@@ -8,6 +8,7 @@ mod block_folder;
 mod blocks;
 mod dirty;
 mod disk_rows;
+mod disks;
 mod engine;
 mod files;
 mod folder;
@@ -17,13 +18,15 @@ mod memory;
 mod memory_blocks;
 mod pool;
 mod progress;
+mod rooted;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use block_files::BlockFiles;
+pub use block_files::{BlockFiles, BlockSetup, DiskWatch};
 pub use blocks::{BLOCK_MAX_BYTES, Block, BlockName, Blocks, BlocksError};
 pub use disk_rows::DiskRows;
+pub use disks::{BlockFolderConfig, BlockFolderError, FolderId, FolderSeen, FolderState, give_up};
 pub use engine::{BATCH_MAX_BYTES, IndexStart, Opened, RowsConfig};
 pub use folder::{DataFolder, FOLDER_FORMAT, OpenError};
 pub use memory::{Flush, MemoryDisk, MemoryRows};

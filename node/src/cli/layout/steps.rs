@@ -7,10 +7,11 @@ use crate::admin::Client;
 use crate::admin::layout::{self, Applied, Change, LayoutReport, LayoutState, Role, StagedReport};
 use crate::cli::CliResult;
 use crate::cli::asking::Asking;
-use crate::cli::output::{bytes, parse_bytes};
+use crate::cli::output::bytes;
 use crate::cli::progress::{POLL, Progress, Step};
 use crate::cli::repair::pause;
 use crate::config::Redundancy;
+use crate::size::parse_bytes;
 
 /// Stages a role for a node: a new one, or another one than it has. What is not given stays as it is.
 #[derive(Debug, Args)]

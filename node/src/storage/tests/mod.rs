@@ -4,6 +4,7 @@
 mod blocks;
 mod conformance;
 mod disk_rows;
+mod disks;
 mod power_cut;
 mod power_loss;
 mod pressure;

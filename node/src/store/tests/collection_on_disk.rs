@@ -19,7 +19,7 @@ use super::member;
 use crate::cluster::{Collected, Collector, Coordinator, Limits, Replica};
 use crate::env::{Boxed, Clock, Env};
 use crate::link::{Lane, LinkError, Message, Network, PeerId};
-use crate::storage::{BlockFiles, DataFolder, DiskRows, RowsConfig};
+use crate::storage::{BlockFiles, BlockSetup, DataFolder, DiskRows, RowsConfig};
 use crate::store::{ClusterStore, SecretWrapping};
 
 const BLOCK_BYTES: usize = 64 << 10;
@@ -74,7 +74,7 @@ fn begin(folder: &Path, ahead_us: &Arc<AtomicU64>) -> Life {
     let env = Env { clock, ..real };
     let data = DataFolder::open(folder).unwrap();
     let (rows, _) = DiskRows::open(&data, RowsConfig::default(), env.random.clone()).unwrap();
-    let blocks = Arc::new(BlockFiles::open(&data, 0).unwrap());
+    let blocks = Arc::new(BlockFiles::open(&data, &BlockSetup::default(), env.random.as_ref()).unwrap());
     let member = member(1);
     let peer = Peer {
         me: member.id,
@@ -97,6 +97,7 @@ fn begin(folder: &Path, ahead_us: &Arc<AtomicU64>) -> Life {
 /// Files of blocks under a folder.
 fn files(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = entries.filter(|path| !path.ends_with("block-folder.json"));
     entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
 }
 
