@@ -17,4 +17,5 @@ pub mod secret_file;
 pub mod server;
 pub mod storage;
 pub mod store;
+mod sync;
 pub mod trace;
