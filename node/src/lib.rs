@@ -18,4 +18,5 @@ pub mod server;
 pub mod size;
 pub mod storage;
 pub mod store;
+mod sync;
 pub mod trace;

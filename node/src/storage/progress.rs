@@ -1,17 +1,16 @@
 //! How those who wait for the disk are told.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::sync::Notify;
+use std::sync::Arc;
 
 use super::rows::{Position, RowsError};
+use crate::sync::{Mutex, Notify, PoisonError};
 
 /// How far the log is durable, and whether it ends there.
 ///
 /// Those who wait are woken in the order in which they came. A watch channel would wake them in an order of its own chance,
 /// which no seed reaches.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     now: Mutex<Now>,
     moved: Notify,
 }
@@ -23,7 +22,7 @@ struct Now {
 }
 
 impl Progress {
-    pub(super) fn new(durable: Position) -> Self {
+    pub(crate) fn new(durable: Position) -> Self {
         Self {
             now: Mutex::new(Now { durable, closed: None }),
             moved: Notify::new(),
@@ -31,22 +30,22 @@ impl Progress {
     }
 
     /// Everything up to `position` is on disk.
-    pub(super) fn durable(&self, position: Position) {
+    pub(crate) fn durable(&self, position: Position) {
         self.change(|now| now.durable = now.durable.max(position));
     }
 
     /// How far that is.
-    pub(super) fn durable_so_far(&self) -> Position {
+    pub(crate) fn durable_so_far(&self) -> Position {
         self.look(|now| now.durable)
     }
 
     /// Nothing more will be, because of this.
-    pub(super) fn closed(&self, why: Arc<str>) {
+    pub(crate) fn closed(&self, why: Arc<str>) {
         self.change(|now| now.closed = Some(why));
     }
 
     /// Waits until everything up to `position` is on disk, or never will be.
-    pub(super) async fn wait(&self, position: Position) -> Result<(), RowsError> {
+    pub(crate) async fn wait(&self, position: Position) -> Result<(), RowsError> {
         loop {
             // Before the look at what is, so that no change between the two is missed.
             let moved = self.moved.notified();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 
@@ -10,6 +9,7 @@ use super::{Engine, Placed, Position, State, Step, Table, Taking, locked};
 use crate::storage::dirty::Group;
 use crate::storage::index::{Entry, Index, IndexError};
 use crate::storage::log::{AppendError, Log, Place};
+use crate::sync::PoisonError;
 
 /// Keys and values in one group: large enough that the disk's latency does not matter, small enough that nobody waits
 /// long for the one before.

@@ -15,29 +15,25 @@ mod clean;
 mod commit;
 mod open;
 mod room;
+mod table;
 
-use std::collections::VecDeque;
-use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 
-use super::dirty::{Dirty, content_bytes, merge};
+use super::dirty::merge;
 use super::index::{Entry, Index, IndexHome};
 use super::log::{Found, Log, Placed, Tail};
 use super::progress::Progress;
-use super::rows::{Batch, Change, Position, Room, RowsError, Taking, Versioned};
+use super::rows::{Change, Position, Room, RowsError, Taking, Versioned};
+use crate::sync::{Condvar, Mutex, Notify, PoisonError, RwLock, RwLockReadGuard};
 use clean::Cleaning;
 pub use open::{IndexStart, Opened};
+pub use table::BATCH_MAX_BYTES;
+pub(crate) use table::Step;
+pub(super) use table::check_size;
+use table::{State, Table, locked};
 
-/// The largest batch, keys and values together.
-pub const BATCH_MAX_BYTES: usize = 8 << 20;
-/// Batches not in the index yet, keys and values together, from which on `ready` waits for the disk.
-const HELD_MAX_BYTES: usize = 32 << 20;
-/// And from which on `apply` does, for those who did not ask.
-const HELD_HARD_MAX_BYTES: usize = 2 * HELD_MAX_BYTES;
 /// A row that is cleaned away between index and log is looked up again; more often than this is damage.
 const LOOKUPS_MAX: usize = 16;
 
@@ -90,34 +86,6 @@ impl RowsConfig {
     }
 }
 
-/// Whether a step found something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    Worked,
-    Idle,
-    /// There is something to do, once the disk has room.
-    Stalled,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    Open,
-    /// No new batches; what is there is finished.
-    Closing,
-    /// Nothing more, because of this.
-    Closed(Arc<str>),
-}
-
-struct Table {
-    dirty: Dirty,
-    /// Durable rows on their way into the index.
-    to_settle: VecDeque<(Position, Vec<Placed>)>,
-    state: State,
-    taking: Taking,
-    /// A group waits for room on the disk.
-    is_stalled: bool,
-}
-
 /// See the module.
 pub(crate) struct Engine {
     folder: PathBuf,
@@ -138,11 +106,6 @@ pub(crate) struct Engine {
     /// The same for tasks.
     settled_some: Notify,
     progress: Progress,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic closes the store (see `DiskRows`), which whoever comes next finds written in the table.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine {
@@ -224,87 +187,6 @@ impl Engine {
         }
     }
 
-    pub(crate) fn apply(&self, batch: Batch) -> Result<Position, RowsError> {
-        self.apply_within(batch, Room::New)
-    }
-
-    pub(crate) fn apply_within(&self, batch: Batch, room: Room) -> Result<Position, RowsError> {
-        check_size(&batch)?;
-        let mut table = self.open_table()?;
-        self.check_room(&mut table, room)?;
-        while table.dirty.held_bytes() > HELD_HARD_MAX_BYTES {
-            table = self.room.wait(table).unwrap_or_else(PoisonError::into_inner);
-            table.check()?;
-        }
-        let position = table.dirty.apply(batch);
-        drop(table);
-        self.to_write.notify_one();
-        Ok(position)
-    }
-
-    /// Waits until there is memory for more batches, without keeping a thread.
-    pub(crate) async fn ready(&self) -> Result<(), RowsError> {
-        loop {
-            // Made before the look, so that it hears of what changes after it.
-            let settled = self.settled_some.notified();
-            if self.open_table()?.dirty.held_bytes() <= HELD_MAX_BYTES {
-                return Ok(());
-            }
-            settled.await;
-        }
-    }
-
-    pub(crate) fn durable_so_far(&self) -> Position {
-        self.progress.durable_so_far()
-    }
-
-    /// Waits until everything up to `position` is on disk.
-    pub(crate) async fn durable(&self, position: Position) -> Result<(), RowsError> {
-        self.progress.wait(position).await
-    }
-
-    /// Closes the store for good and returns the error that everybody gets from now on.
-    pub(crate) fn fail(&self, why: impl Display) -> RowsError {
-        let why: Arc<str> = format!(
-            "{}: {why}; restart the node once the cause is gone",
-            self.folder.display()
-        )
-        .into();
-        let mut table = locked(&self.table);
-        if let State::Closed(first) = &table.state {
-            return RowsError::Closed(first.to_string());
-        }
-        tracing::error!(%why, "the row store is closed");
-        self.set_closed(&mut table, why.clone());
-        RowsError::Closed(why.to_string())
-    }
-
-    /// As a crash would: whatever is not durable now is lost.
-    pub(crate) fn abandon(&self) {
-        self.set_closed(&mut locked(&self.table), "the node stops".into());
-    }
-
-    fn set_closed(&self, table: &mut Table, why: Arc<str>) {
-        if !matches!(table.state, State::Closed(_)) {
-            table.state = State::Closed(why.clone());
-            self.progress.closed(why);
-        }
-        self.wake_all();
-    }
-
-    fn wake_all(&self) {
-        for waiting in [&self.to_write, &self.to_settle, &self.to_clean, &self.room] {
-            waiting.notify_all();
-        }
-        self.settled_some.notify_waiters();
-    }
-
-    fn open_table(&self) -> Result<MutexGuard<'_, Table>, RowsError> {
-        let table = locked(&self.table);
-        table.check()?;
-        Ok(table)
-    }
-
     fn with_index<T>(
         &self,
         read: impl FnOnce(&dyn Index) -> Result<T, super::index::IndexError>,
@@ -314,27 +196,6 @@ impl Engine {
             return Err(RowsError::Closed("the node stops".into()));
         };
         read(index).map_err(|error| self.fail(error))
-    }
-}
-
-/// Refuses batches over [`BATCH_MAX_BYTES`].
-pub(super) fn check_size(batch: &Batch) -> Result<(), RowsError> {
-    match content_bytes(batch) {
-        bytes if bytes > BATCH_MAX_BYTES => Err(RowsError::TooLarge {
-            bytes,
-            limit: BATCH_MAX_BYTES,
-        }),
-        _ => Ok(()),
-    }
-}
-
-impl Table {
-    fn check(&self) -> Result<(), RowsError> {
-        match &self.state {
-            State::Open => Ok(()),
-            State::Closing => Err(RowsError::Closed("the node stops".into())),
-            State::Closed(why) => Err(RowsError::Closed(why.to_string())),
-        }
     }
 }
 

@@ -124,16 +124,6 @@ impl Engine {
         Ok((engine, opened))
     }
 
-    /// Refuses new batches from now on. Those applied are still written and settled.
-    pub(crate) fn begin_close(&self) {
-        let mut table = locked(&self.table);
-        if table.state == State::Open {
-            table.state = State::Closing;
-        }
-        drop(table);
-        self.wake_all();
-    }
-
     /// Puts index and log away, after the last step. The next start finds them as they are.
     pub(crate) fn finish_close(&self) -> Result<(), RowsError> {
         let last = {
