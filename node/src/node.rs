@@ -25,6 +25,7 @@ use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
 use crate::membership::{Hint, Membership, Start};
+use crate::seeded;
 use crate::storage::{BlockFiles, DiskRows, OpenError, Opened, Rows, RowsConfig, RowsError};
 use crate::store::{ClusterStore, SecretWrapping};
 use crate::trace::{TraceFiles, TraceSettings};
@@ -141,6 +142,7 @@ impl Node {
             s3,
             settings,
         } = setup;
+        seeded::announce();
         let name = check(env, &folder, &layout)?;
         let data = &folder.folder;
         let (rows, opened) = DiskRows::open(data, settings.rows.clone(), env.random.clone())?;

@@ -7,12 +7,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use trellis_verification::cluster::{Cluster, Launch, Shape};
+use trellis_verification::cluster::{Cluster, Fittings, Launch, Shape, namespace};
 use trellis_verification::history::{Condition, Outcome};
 use trellis_verification::s3client::{Recorder, Session};
 
@@ -51,21 +51,6 @@ fn trellis() -> PathBuf {
     assert!(cargo.status().unwrap().success());
     let tests = std::env::current_exe().unwrap();
     tests.ancestors().nth(2).unwrap().join("trellis")
-}
-
-/// How to get a mount namespace here: as root, or as a user who may become root in one of his own.
-fn namespace() -> Option<&'static [&'static str]> {
-    let ways: [&[&str]; 2] = [&["-m"], &["-rm"]];
-    let works = |way: &&&[&str]| {
-        let mounts = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/mnt"];
-        let tried = Command::new("unshare")
-            .args(**way)
-            .args(mounts)
-            .stderr(Stdio::null())
-            .status();
-        tried.is_ok_and(|status| status.success())
-    };
-    ways.iter().find(works).copied()
 }
 
 #[test]
@@ -116,6 +101,7 @@ impl Scene {
             nodes: 1,
             shape: Shape::Servers,
             trace: None,
+            fittings: Fittings::default(),
         };
         let port = 20_000 + u16::try_from(std::process::id() % 9_000).unwrap();
         let mut generate = Command::new(&launch.binary);

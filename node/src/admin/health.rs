@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Knowledge, View};
 use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict, Vote};
+
+use crate::seeded::NodeRules;
 
 /// The different quorums of the active layouts, and how many partitions each is of.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ impl Quorums {
                 lo: knowledge.view(rows).lo.min(knowledge.view(blocks).lo),
                 ..knowledge.view(rows)
             };
-            let set = knowledge.replica_sets::<Sound>(rows, view);
+            let set = knowledge.replica_sets::<NodeRules>(rows, view);
             match sets.binary_search_by(|(known, _)| known.cmp(&set)) {
                 Ok(place) => sets[place].1 += 1,
                 Err(place) => sets.insert(place, (set, 1)),

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Announcement, GatedRow, LayoutVersion, Partition, Sources, Standing};
 use trellis_spec::row::BucketId;
 
@@ -25,6 +24,7 @@ use super::door::Refused;
 use super::keeper::KeeperError;
 use super::layouts::{Known, LayoutsError};
 use crate::env::Boxed;
+use crate::seeded::NodeRules;
 use pace::Pace;
 
 /// What was copied to this node since it started, for transitions or for repairs.
@@ -211,7 +211,7 @@ impl Movers {
 
     async fn try_sync(&self, partition: Partition, purpose: Purpose) -> Result<Announcement, Interrupted> {
         let known = self.coordinator.layouts().now();
-        let sources = Sources::of::<Sound>(&known.peer.knowledge, known.peer.me, partition, Standing::Whole);
+        let sources = Sources::of::<NodeRules>(&known.peer.knowledge, known.peer.me, partition, Standing::Whole);
         let place = self.coordinator.place_of(partition, Spread::Majorities);
         if place.view != sources.view() {
             return Err(Interrupted::ViewRose);
