@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
 
 /// Large enough for what nodes want to keep free by default, and for minutes of small objects.
 const DISK_SIZE: &str = "size=1g";
 /// The file that fills a disk.
 const BALLAST: &str = "ballast";
+/// How much less is taken when something else took it first.
+const STEP_BYTES: u64 = 1 << 20;
 
 /// How to get a mount namespace here: as root, or as a user who may become root in one of his own.
 pub fn namespace() -> Option<&'static [&'static str]> {
@@ -44,13 +47,16 @@ impl SmallDisk {
         }
     }
 
-    /// Leaves no more than `free_bytes`.
+    /// Leaves about so much; others may write meanwhile.
     pub(super) fn fill(&self, free_bytes: u64) -> io::Result<()> {
         let disk = statvfs(&self.folder)?;
-        let taken = (disk.f_bavail * disk.f_frsize).saturating_sub(free_bytes);
-        if taken > 0 {
-            let ballast = File::create(self.folder.join(BALLAST))?;
-            fallocate(&ballast, FallocateFlags::empty(), 0, taken)?;
+        let mut taken = (disk.f_bavail * disk.f_frsize).saturating_sub(free_bytes);
+        let ballast = File::create(self.folder.join(BALLAST))?;
+        while taken > 0 {
+            match fallocate(&ballast, FallocateFlags::empty(), 0, taken) {
+                Err(Errno::NOSPC) => taken = taken.saturating_sub(STEP_BYTES),
+                done => return Ok(done?),
+            }
         }
         Ok(())
     }
