@@ -13,6 +13,7 @@ use trellis_verification::interruption::until_interrupted;
 use trellis_verification::workload::nemesis::{Harm, Means, Schedule, fittings};
 use trellis_verification::workload::operator::Operator;
 use trellis_verification::workload::scene::{Scene, Work};
+use trellis_verification::workload::seeded::{BUG_VARIABLE, BUGS, Bug, Hunting, TABLE};
 use trellis_verification::workload::{Outcome, chain, mixed, race};
 
 /// Says to the program that it is in a mount namespace of its own.
@@ -30,7 +31,7 @@ struct Arguments {
     common: Common,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Workload {
     /// Many clients create the same object: exactly one may succeed.
     Race,
@@ -38,6 +39,17 @@ enum Workload {
     Chain,
     /// A bit of everything on a few keys. With `--harm kill` this is the crash loop.
     Mixed,
+    /// Shows which bugs are noticed: puts one after the other into the nodes of a build for tests.
+    ///
+    /// Ends with 0 when each was reported and nothing was without a bug. Without `--binary` such a program is built.
+    Seeded {
+        /// How long to look for each bug.
+        #[arg(long, default_value_t = 2)]
+        minutes_each: u64,
+        /// Which bug; may be given several times (default: all of them).
+        #[arg(long)]
+        bug: Vec<String>,
+    },
 }
 
 #[derive(Args)]
@@ -131,7 +143,10 @@ fn enter_namespace(arguments: &Arguments) -> Option<Error> {
 async fn run(arguments: &Arguments) -> Result<Outcome, Error> {
     let common = &arguments.common;
     let seed = common.seed.unwrap_or_else(|| fastrand::u64(0..1_000_000));
-    let work = work(arguments.workload, common, seed);
+    let work = match &arguments.workload {
+        Workload::Seeded { minutes_each, bug } => return hunt(*minutes_each, bug, common.binary.clone(), seed).await,
+        Workload::Race | Workload::Chain | Workload::Mixed => work(&arguments.workload, common, seed),
+    };
     let outcome = match (&common.attach, &common.binary) {
         (Some(environment), _) => work.run(&cluster::attach(environment)?).await?,
         (None, Some(binary)) => play(work, common, seed, binary.clone()).await?,
@@ -206,7 +221,7 @@ fn factors(nodes: u16, harms: &[Harm]) -> Vec<u8> {
         .collect()
 }
 
-fn work(workload: Workload, common: &Common, seed: u64) -> Work {
+fn work(workload: &Workload, common: &Common, seed: u64) -> Work {
     let duration = Duration::from_secs(common.seconds);
     let (clients, keys) = (common.clients, common.keys);
     match workload {
@@ -218,11 +233,72 @@ fn work(workload: Workload, common: &Common, seed: u64) -> Work {
             clients: clients.unwrap_or(16),
             duration,
         }),
-        Workload::Mixed => Work::Mixed(mixed::Mixed {
+        Workload::Mixed | Workload::Seeded { .. } => Work::Mixed(mixed::Mixed {
             clients: clients.unwrap_or(16),
             keys: keys.unwrap_or(8),
             duration,
             seed,
         }),
+    }
+}
+
+/// Prints a table as it comes about, line by line.
+async fn hunt(minutes_each: u64, wanted: &[String], binary: Option<PathBuf>, seed: u64) -> Result<Outcome, Error> {
+    let binary = binary.map_or_else(build_for_tests, Ok)?;
+    if !cluster::knows(&binary, BUG_VARIABLE)? {
+        return Err("this program has no bugs to choose from: it was built without the feature seeded-bugs".into());
+    }
+    let is_wanted = |bug: &Bug| wanted.is_empty() || wanted.iter().any(|name| name == bug.name);
+    let bugs: Vec<Bug> = BUGS.into_iter().filter(is_wanted).collect();
+    if bugs.len() < wanted.len() {
+        return Err("there is no bug of that name".into());
+    }
+    let limit = Duration::from_secs(minutes_each * 60);
+    let hunting = Hunting { binary, limit, seed };
+    let mut outcome = Outcome::default();
+    if wanted.is_empty() {
+        let reported = hunting.control().await?;
+        outcome.faults.extend(
+            reported
+                .into_iter()
+                .map(|(setting, what)| format!("without a bug, {setting:?}: {what}")),
+        );
+    }
+    writeln!(io::stdout(), "{TABLE}")?;
+    let mut caught = 0;
+    for bug in &bugs {
+        let hunt = hunting.hunt(*bug).await?;
+        writeln!(io::stdout(), "{hunt}")?;
+        caught += usize::from(hunt.is_caught());
+    }
+    if caught < bugs.len() {
+        outcome.faults.push("not every bug was noticed".to_owned());
+    }
+    outcome.summary = format!("{caught} of {} bugs were reported", bugs.len());
+    Ok(outcome)
+}
+
+/// Beside the other builds, so that nobody takes it for one of them.
+fn build_for_tests() -> Result<PathBuf, Error> {
+    let features = "trellis-node/seeded-bugs,trellis-node/clock-skew";
+    let build = [
+        "build",
+        "--release",
+        "--locked",
+        "--workspace",
+        "--bin",
+        "trellis",
+        "--features",
+        features,
+    ];
+    let (root, target) = (concat!(env!("CARGO_MANIFEST_DIR"), "/.."), "target/for-tests");
+    let built = Command::new("cargo")
+        .args(build)
+        .args(["--target-dir", target])
+        .current_dir(root)
+        .status()?;
+    match built.success() {
+        true => Ok(PathBuf::from(root).join(target).join("release/trellis")),
+        false => Err("the program with the bugs could not be built".into()),
     }
 }

@@ -11,6 +11,7 @@ pub mod nemesis;
 pub mod operator;
 pub mod race;
 pub mod scene;
+pub mod seeded;
 
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;

@@ -9,6 +9,9 @@ use super::{Outcome, WorkloadError, chain, mixed, race};
 use crate::cluster::{Cluster, ClusterError, Launch};
 use crate::s3client::Target;
 
+/// The fault of a run, not of the cluster.
+pub(super) const NOTHING_SHOWN: &str = "no layout was changed, so nothing was shown";
+
 /// What clients do.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
@@ -81,8 +84,7 @@ impl Scene {
 fn judge_changes(Changes { applied, put_off }: Changes, outcome: &mut Outcome) {
     outcome.add(&format!("{applied} layouts, {put_off} put off"));
     if applied == 0 {
-        let fault = "no layout was changed, so nothing was shown";
-        outcome.faults.push(fault.to_owned());
+        outcome.faults.push(NOTHING_SHOWN.to_owned());
     }
 }
 
