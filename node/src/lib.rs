@@ -14,6 +14,7 @@ pub mod logging;
 pub mod membership;
 pub mod node;
 pub mod secret_file;
+mod seeded;
 pub mod server;
 pub mod size;
 pub mod storage;

@@ -25,6 +25,7 @@ use crate::env::Env;
 use crate::folder::{FolderError, NodeFolder, NodeName};
 use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
 use crate::membership::{Hint, Membership, Start};
+use crate::seeded;
 use crate::storage::{
     BlockFiles, BlockFolderConfig, BlockSetup, DiskRows, DiskWatch, OpenError, Opened, Rows, RowsConfig, RowsError,
 };
@@ -149,6 +150,7 @@ impl Node {
             s3,
             settings,
         } = setup;
+        seeded::announce();
         let name = check(env, &folder, &layout)?;
         let data = &folder.folder;
         folder.check_rows()?;

@@ -4,15 +4,18 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod program;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use trellis_verification::cluster::{Cluster, Launch, Shape};
+use program::trellis;
+use trellis_verification::cluster::{Cluster, Fittings, Launch, Shape, namespace};
 use trellis_verification::history::{Condition, Outcome};
 use trellis_verification::s3client::{Recorder, Session};
 
@@ -34,39 +37,6 @@ const LARGE_BYTES: usize = 300 << 10;
 const OBJECTS_MAX: usize = 5_000;
 const TRIES_MAX: u32 = 300;
 const PAUSE: Duration = Duration::from_millis(100);
-
-fn trellis() -> PathBuf {
-    if let Some(named) = std::env::var_os("TRELLIS") {
-        return named.into();
-    }
-    let build = ["build", "--release", "--offline", "--workspace", "--bins"];
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(build).current_dir(root);
-    // What cargo told this test about itself would make build scripts of dependencies run anew, and all after them.
-    let told = std::env::vars().map(|(name, _)| name);
-    for name in told.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
-        cargo.env_remove(name);
-    }
-    assert!(cargo.status().unwrap().success());
-    let tests = std::env::current_exe().unwrap();
-    tests.ancestors().nth(2).unwrap().join("trellis")
-}
-
-/// How to get a mount namespace here: as root, or as a user who may become root in one of his own.
-fn namespace() -> Option<&'static [&'static str]> {
-    let ways: [&[&str]; 2] = [&["-m"], &["-rm"]];
-    let works = |way: &&&[&str]| {
-        let mounts = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/mnt"];
-        let tried = Command::new("unshare")
-            .args(**way)
-            .args(mounts)
-            .stderr(Stdio::null())
-            .status();
-        tried.is_ok_and(|status| status.success())
-    };
-    ways.iter().find(works).copied()
-}
 
 #[test]
 fn a_disk_that_fills_up_costs_nothing_that_was_acknowledged() {
@@ -116,6 +86,7 @@ impl Scene {
             nodes: 1,
             shape: Shape::Servers,
             trace: None,
+            fittings: Fittings::default(),
         };
         let port = 20_000 + u16::try_from(std::process::id() % 9_000).unwrap();
         let mut generate = Command::new(&launch.binary);

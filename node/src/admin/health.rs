@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Knowledge, LayoutVersion, View};
 use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict, Vote};
 
 use super::survey::Survey;
 use crate::cluster::{Lack as Lacking, Missing, Why};
+use crate::seeded::NodeRules;
 
 /// An older look proves nothing about now.
 const OLD: Duration = Duration::from_secs(15);
@@ -165,7 +165,7 @@ impl Quorums {
                 lo: knowledge.view(rows).lo.min(knowledge.view(blocks).lo),
                 ..knowledge.view(rows)
             };
-            let set = knowledge.replica_sets::<Sound>(rows, view);
+            let set = knowledge.replica_sets::<NodeRules>(rows, view);
             match sets.binary_search_by(|(known, _)| known.cmp(&set)) {
                 Ok(place) => sets[place].1 += 1,
                 Err(place) => sets.insert(place, (set, 1)),

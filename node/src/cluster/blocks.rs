@@ -9,15 +9,15 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use trellis_spec::block::{Kept, Placing, Stored};
-use trellis_spec::flaw::Sound;
 use trellis_spec::peer::{Answer, Call, Envelope};
-use trellis_spec::quorum::{NodeId, Verdict};
+use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict};
 use trellis_spec::row::{Block, BlockReference, Placement};
 
 use super::coordinator::{Coordinator, Place};
 use super::replica::Payload;
 use crate::env::Boxed;
 use crate::link::Lane;
+use crate::seeded::{NodeRules, Slip, slips};
 use crate::storage::Block as NamedBlock;
 
 /// Why a block could not be stored or fetched.
@@ -95,6 +95,10 @@ impl Coordinator {
         let limit = Duration::from_millis(self.limits.block_deadline_ms);
         let mut deadline = self.env.clock.sleep(limit);
         let mut place = self.place(&Placement::Block(block.name));
+        if slips(Slip::BlocksAtOneNode) {
+            let nearest = self.nearest_first(place.sets.members());
+            place.sets = ReplicaSets::new(vec![nearest.into_iter().take(1).collect()]);
+        }
         loop {
             let mut collected = Collected {
                 calls: self.send_block(&place, &call, named.as_ref()),
@@ -202,7 +206,7 @@ impl Coordinator {
 
 /// The answers of a block's replicas so far.
 struct Collected {
-    placing: Placing<Sound>,
+    placing: Placing<NodeRules>,
     /// Has a disk no room?
     full: bool,
     calls: FuturesUnordered<Boxed<'static, Voted>>,

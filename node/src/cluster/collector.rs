@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trellis_spec::block::{Dead, Dropped, Finding, Inquiry, Names, UploadFate, proposed_until};
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::Partition;
 use trellis_spec::register::{Content, Fetch, OpId};
 use trellis_spec::row::{Address, BlockReference, Part, Placement, Row, UploadId, VersionId, successor};
@@ -28,6 +27,7 @@ use super::coordinator::{Contention, Coordinator, Target};
 use super::keeper::{Deleted, Keeper, KeeperError};
 use super::standing::Standing;
 use super::workers::Worker;
+use crate::seeded::NodeRules;
 
 /// Rows of one step of a walk.
 const STEP_ROWS: usize = 256;
@@ -265,7 +265,7 @@ impl Collector {
         let Some(Row::Upload(upload)) = found.into_live() else {
             return None;
         };
-        match proposed_until::<Sound>(&upload) {
+        match proposed_until::<NodeRules>(&upload) {
             UploadFate::UpToObject(until) => Some(until),
             UploadFate::Kept => None,
         }
@@ -332,7 +332,7 @@ impl Coordinator {
     /// Is a version dead, that is named by the row `owner` and was to be proposed until `until_us`?
     pub(crate) async fn inquire(&self, owner: &Address, version: VersionId, until_us: u64) -> Finding<Row> {
         let place = self.place(&owner.placement);
-        let mut inquiry: Inquiry<Row, Sound> = Inquiry::new(place.sets.clone(), owner.clone(), version, until_us);
+        let mut inquiry: Inquiry<Row, NodeRules> = Inquiry::new(place.sets.clone(), owner.clone(), version, until_us);
         let target = target(owner.clone());
         self.run(&target, place, &mut inquiry, Stamp::ZERO, Contention::Expected)
             .await

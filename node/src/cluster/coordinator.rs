@@ -13,7 +13,6 @@ use futures_util::future::FusedFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
-use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
 use trellis_spec::layout::{Partition, View};
 use trellis_spec::peer::{Answer, Call, Envelope};
@@ -33,6 +32,7 @@ use super::turns::Turns;
 use super::watched::Watched;
 use crate::env::{Boxed, Env};
 use crate::link::{Lane, Network, PeerId};
+use crate::seeded::{NodeRules, Slip, slips};
 
 /// A row, and the gate that writes to it must pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ type Heard = (u32, NodeId, Answer);
 impl Coordinator {
     /// A coordinator in a process that starts now.
     pub fn new(env: Env, limits: Limits, replica: Arc<Replica>, network: Arc<dyn Network>) -> Self {
-        let issuer = Mutex::new(Issuer::new(Incarnation(env.random_u64())));
+        let issuer = Mutex::new(Issuer::new(new_incarnation(&env)));
         let memory = |bytes: usize| Arc::new(Semaphore::new(bytes >> 10));
         let upload_memory = memory(limits.blocks_in_flight_bytes);
         let (download_memory, linger_memory) = (memory(limits.download_ahead_bytes), memory(limits.linger_bytes));
@@ -139,7 +139,7 @@ impl Coordinator {
         let latest_us = self.latest_us();
         let mut issuer = self.issuer();
         if issuer.last_us() >= latest_us && above.time < latest_us {
-            *issuer = Issuer::new(Incarnation(self.env.random_u64()));
+            *issuer = Issuer::new(new_incarnation(&self.env));
         }
         issuer.issue(now_us.max(self.replica.greatest_us().min(latest_us)), above)
     }
@@ -170,7 +170,7 @@ impl Coordinator {
         let known = self.layouts().now();
         let knowledge = &known.peer.knowledge;
         let view = knowledge.view(partition);
-        let majorities = knowledge.replica_sets::<Sound>(partition, view);
+        let majorities = knowledge.replica_sets::<NodeRules>(partition, view);
         let sets = match spread {
             Spread::Majorities => majorities,
             // One set for each: a quorum is a majority of every set.
@@ -442,5 +442,13 @@ async fn next(
     match early.pop_if(|_| is_ready) {
         Some(heard) => Some(heard),
         None => calls.next().await,
+    }
+}
+
+/// Who issues stamps from now on: nobody did before.
+fn new_incarnation(env: &Env) -> Incarnation {
+    match slips(Slip::StampsShared) {
+        true => Incarnation(1),
+        false => Incarnation(env.random_u64()),
     }
 }

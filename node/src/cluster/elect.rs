@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Election, Layout, Unfit, election, electors, fit};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Ask, Attempt, Audience, ConditionalOutcome, Content, Step};
@@ -14,6 +13,7 @@ use super::layouts::LayoutsError;
 use super::tidings::{Question, Told};
 use super::tries::Tries;
 use crate::env::Boxed;
+use crate::seeded::NodeRules;
 
 /// How long the exchange before an election may take.
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(1);
@@ -57,11 +57,11 @@ impl Coordinator {
             .await;
         let known = self.layouts().now();
         let knowledge = &known.peer.knowledge;
-        fit::<Sound>(knowledge, &next, |partition| knowledge.view(partition).lo).map_err(ElectError::Unfit)?;
+        fit::<NodeRules>(knowledge, &next, |partition| knowledge.view(partition).lo).map_err(ElectError::Unfit)?;
         let Some(newest) = knowledge.newest() else {
             return Err(ElectError::Unreached);
         };
-        let mut candidacy: Election<Layout, Sound> = election(newest, next.clone());
+        let mut candidacy: Election<Layout, NodeRules> = election(newest, next.clone());
         let elected = match self.campaign(&mut candidacy, newest, &next).await? {
             Some(elected) => elected,
             None => return self.told(&next),
@@ -84,7 +84,7 @@ impl Coordinator {
     /// The layout that is elected; nothing if it was heard of in another way.
     async fn campaign(
         &self,
-        candidacy: &mut Election<Layout, Sound>,
+        candidacy: &mut Election<Layout, NodeRules>,
         newest: &Layout,
         next: &Layout,
     ) -> Result<Option<Layout>, ElectError> {

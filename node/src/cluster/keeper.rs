@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use trellis_spec::block::{Brought, Data, Dead, Dropped, Kept, Mark, Pulled, StoreStep, Storing, dropped, removable};
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::Partition;
 use trellis_spec::peer::Answer;
 use trellis_spec::row::{BlockName, BlockReference, VersionId};
@@ -17,6 +16,7 @@ use super::cells::CellsError;
 use super::references::{Marked, References};
 use super::turns::Turns;
 use crate::env::Env;
+use crate::seeded::NodeRules;
 use crate::storage::{Block, Blocks, BlocksError, Rows};
 
 /// What comes of a deletion.
@@ -229,7 +229,7 @@ impl Shelves {
         let _lock = self.locks.take(&reference.block.0).await;
         let brought = block.as_ref().map_or(Brought::Nothing, |_| Brought::Data);
         let mut block = block;
-        let mut storing: Storing<Sound> = Storing::new(brought);
+        let mut storing: Storing<NodeRules> = Storing::new(brought);
         loop {
             storing = match storing.step() {
                 StoreStep::Refer => {

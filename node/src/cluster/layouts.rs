@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{
     Admitted, Announcement, Certificate, Knowledge, Layout, LayoutVersion, LearnError, Learned, Partition, View,
     serve_elector,
@@ -22,6 +21,7 @@ use super::changes::{Changes, Signal};
 use super::dates::{Dates, retired};
 use super::wire::{DecodeError, decode, encode};
 use crate::env::Env;
+use crate::seeded::NodeRules;
 use crate::storage::{Batch, Change, Position, Room, Rows, RowsError};
 
 /// The table of the row store, and its parts.
@@ -272,7 +272,7 @@ impl Layouts {
         let key = election_key(version);
         let stored = self.rows.get(&key)?;
         let cell: Cell<Layout> = stored.value.as_deref().map(decode).transpose()?.unwrap_or_default();
-        let served = serve_elector::<Layout, Sound>(&cell, request);
+        let served = serve_elector::<Layout, NodeRules>(&cell, request);
         let position = match served.changed {
             Some(changed) => {
                 let batch = vec![(key, Change::Put(encode(&changed)))];
@@ -325,7 +325,7 @@ fn certificates(known: &Known) -> Vec<Certificate> {
     let best = |partition: Partition| {
         let view = knowledge.view(partition);
         let synced = |node| known.synced(partition, node);
-        let of = |lo| Certificate::of::<Sound>(knowledge, *me, partition, LayoutVersion(lo), synced);
+        let of = |lo| Certificate::of::<NodeRules>(knowledge, *me, partition, LayoutVersion(lo), synced);
         (view.lo.0 + 1..=view.hi.0).rev().find_map(of)
     };
     newest.partitions().filter_map(best).collect()

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
 use trellis_spec::listing::{Counted, Listing, ListingStep, Page};
 use trellis_spec::peer::{Answer, Call, Envelope};
@@ -14,6 +13,7 @@ use super::coordinator::{Coordinator, Place, Target};
 use super::operations::ClusterError;
 use super::replica::Payload;
 use crate::link::Lane;
+use crate::seeded::NodeRules;
 
 /// A range of rows to read.
 pub struct Span {
@@ -72,7 +72,7 @@ impl Coordinator {
     }
 
     async fn scan_at(&self, place: &Place, span: &Span, counted: Counted) -> Scan {
-        let mut listing: Listing<RowKey, Row, Sound> = Listing::new(place.sets.clone(), counted);
+        let mut listing: Listing<RowKey, Row, NodeRules> = Listing::new(place.sets.clone(), counted);
         let mut calls = FuturesUnordered::new();
         for node in self.nearest_first(place.sets.members()) {
             let limit = u32::try_from(span.limit).unwrap_or(u32::MAX);

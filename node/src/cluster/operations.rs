@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use trellis_spec::flaw::Sound;
 use trellis_spec::gate::Gate;
 use trellis_spec::register::{
     Accepted, Change, Conditional, ConditionalOutcome, Content, Decision, Fetch, OpId, Read, ReadOutcome, Write,
@@ -16,6 +15,7 @@ use trellis_spec::trace::Guarded;
 
 use super::coordinator::{Contention, Coordinator, Ended, Place, Spread, Target};
 use super::standing::Standing;
+use crate::seeded::{NodeRules, Slip, slips};
 
 /// Why an operation on rows did not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +84,7 @@ impl Coordinator {
     }
 
     async fn read_at(&self, place: Place, target: &Target, fetch: Fetch) -> Result<Found, ClusterError> {
-        let mut attempt: Read<Row, Sound> = Read::new(place.sets.clone(), fetch);
+        let mut attempt: Read<Row, NodeRules> = Read::new(place.sets.clone(), fetch);
         let ended = self
             .run(target, place, &mut attempt, Stamp::ZERO, Contention::Expected)
             .await;
@@ -95,6 +95,10 @@ impl Coordinator {
             }),
             ReadOutcome::Gated => Err(ClusterError::Gated),
             ReadOutcome::Unreached if ended.full => Err(ClusterError::Full),
+            ReadOutcome::Unreached if slips(Slip::UnreachedIsAbsent) => Ok(Found {
+                accepted: None,
+                gate: ended.gate,
+            }),
             ReadOutcome::Unreached => Err(ClusterError::Unreached),
         }
     }
@@ -109,7 +113,7 @@ impl Coordinator {
     ) -> Result<Stamp, ClusterError> {
         self.check_clock()?;
         let place = self.place(&target.address.placement);
-        let mut attempt: Write<Row, Sound> = Write::new(
+        let mut attempt: Write<Row, NodeRules> = Write::new(
             self.limits.unconditional_writes,
             place.sets.clone(),
             op,
@@ -131,7 +135,8 @@ impl Coordinator {
     ) -> Result<Stamp, ClusterError> {
         self.check_clock()?;
         let place = self.place(&target.address.placement);
-        let mut attempt: Write<Row, Sound> = Write::new(WriteMode::Strict, place.sets.clone(), op, content, stamp.time);
+        let mut attempt: Write<Row, NodeRules> =
+            Write::new(WriteMode::Strict, place.sets.clone(), op, content, stamp.time);
         let ended = self.run(target, place, &mut attempt, stamp, Contention::Unlikely).await;
         written(&ended)
     }
@@ -156,7 +161,7 @@ impl Coordinator {
         self.check_clock()?;
         let place = self.place(&target.address.placement);
         let change = Later::default();
-        let mut attempt: Conditional<Row, Later, Sound> =
+        let mut attempt: Conditional<Row, Later, NodeRules> =
             Conditional::new(place.sets.clone(), op, change.clone(), until_us);
         let (first, mut failure) = (self.stamp(Stamp::ZERO), None);
         let ready = async {
@@ -226,6 +231,7 @@ fn written(ended: &Ended<WriteOutcome>) -> Result<Stamp, ClusterError> {
         WriteOutcome::Written(stamp) => Ok(stamp),
         WriteOutcome::Gated => Err(ClusterError::Gated),
         WriteOutcome::Unknown if ended.full => Err(ClusterError::Full),
+        WriteOutcome::Unknown if slips(Slip::UnknownIsDone) => Ok(Stamp::ZERO),
         WriteOutcome::Unknown => Err(ClusterError::Unknown),
     }
 }

@@ -18,6 +18,7 @@ use super::coordinator::Coordinator;
 use super::layouts::Known;
 use super::repair::Evidence;
 use super::tidings::{Question, Told};
+use crate::seeded::{Slip, slips};
 
 /// How long nodes have to say how whole their copies are.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -181,6 +182,9 @@ fn below(newest: &Layout, partition: Partition, nodes: &BTreeMap<NodeId, Evidenc
 
 /// Why a node's copy of a partition does not count; nothing if it does.
 fn why_not(evidence: Option<&Evidence>, newest: LayoutVersion, partition: Partition) -> Option<Why> {
+    if slips(Slip::FullUnseen) {
+        return None;
+    }
     let Some(evidence) = evidence else {
         return Some(Why::Away);
     };

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use trellis_spec::block::Held;
-use trellis_spec::flaw::Sound;
 use trellis_spec::gate::{Gate, GateState};
 use trellis_spec::layout::Partition;
 use trellis_spec::listing::Scanned;
@@ -29,6 +28,7 @@ use super::standing::Standing;
 use super::wire::{decode, encode};
 use crate::env::{Boxed, Env};
 use crate::link::{Message, PeerId, Service};
+use crate::seeded::{NodeRules, Slip, slips};
 use crate::storage::{Block, Blocks, BlocksError, Position, Room, Rows};
 use crate::trace::Recorder;
 
@@ -288,7 +288,7 @@ impl Replica {
             gate: gate.value,
         };
         let (now_us, skew_us) = (self.now_us(), self.skew_us());
-        let served = serve_row::<Row, Sound>(&admitted, &stored, now_us, skew_us, request);
+        let served = serve_row::<Row, NodeRules>(&admitted, &stored, now_us, skew_us, request);
         let at = Circumstances {
             partition: at.partition,
             entered: admitted.entered(),
@@ -301,7 +301,7 @@ impl Replica {
         let recorder = self.recorder.as_ref();
         let mut step = recorder.and_then(|recorder| recorder.stepped(at, &stored, request, &served));
         let mut position = cell.written_at.max(gate.written_at);
-        if let Some(changed) = served.changed {
+        if let Some(changed) = served.changed.filter(|_| !self.slips(request)) {
             let room = room(request, &before);
             let replaced = self.cells.replace(shelf, key, &before, changed, room)?;
             step.iter_mut().for_each(|step| step.stored(replaced));
@@ -315,6 +315,12 @@ impl Replica {
             },
             position,
         ))
+    }
+
+    /// Is this change not to be stored? In builds for tests alone.
+    fn slips(&self, request: &Request<Row>) -> bool {
+        let forgotten = matches!(request, Request::Prepare { .. }) && slips(Slip::PromisesForgotten);
+        forgotten || slips(Slip::ChangesLost) && self.env.random_u64().is_multiple_of(50)
     }
 
     async fn scan(

@@ -24,6 +24,7 @@ use super::memory::{Greeting, Memory, keep, locked};
 use super::wire::{decode, encode};
 use crate::env::Env;
 use crate::link::{Lane, Message, Network, PeerId};
+use crate::seeded::{Slip, slips};
 
 /// The first byte of a greeting; requests begin with the version of their encoding.
 const GREETING: u8 = b'g';
@@ -188,6 +189,7 @@ impl Standing {
     pub(super) fn answer(&self, from: PeerId, message: &Message) -> Option<Message> {
         let greeting: Greeting = decode(message.head.strip_prefix(&[GREETING])?).ok()?;
         let missing = self.memory().judge(from, &greeting);
+        let missing = missing.filter(|_| !slips(Slip::OldCopyUnnoticed));
         if let Some(missing) = missing {
             let ends_at = greeting.opened_at;
             tracing::error!(peer = %from, ends_at, remembered = missing, "a peer came back with an older copy of its disk");

@@ -43,7 +43,8 @@ impl Clock for MachineClock {
     fn wall_us(&self) -> u64 {
         // A clock before 1970 is a machine that lost its battery; the checks on clocks of peers will say so.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
+        let wall_us = u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX);
+        wall_us.saturating_add_signed(skew_us())
     }
 
     fn monotonic(&self) -> Duration {
@@ -53,6 +54,24 @@ impl Clock for MachineClock {
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
+}
+
+/// By how much the clock is to be wrong: by nothing.
+#[cfg(not(feature = "clock-skew"))]
+const fn skew_us() -> i64 {
+    0
+}
+
+/// By how much the clock is to be wrong, in a build for tests alone: as `TRELLIS_CLOCK_SKEW_MS` says.
+#[cfg(feature = "clock-skew")]
+fn skew_us() -> i64 {
+    static SKEW_US: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
+    *SKEW_US.get_or_init(|| {
+        let skew_ms = std::env::var("TRELLIS_CLOCK_SKEW_MS").ok();
+        skew_ms.map_or(0, |ms| {
+            ms.parse::<i64>().expect("TRELLIS_CLOCK_SKEW_MS is a number") * 1_000
+        })
+    })
 }
 
 impl Random for SystemRandom {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use trellis_verification::bench::{Cell, Operation, System};
 use trellis_verification::clock::Clock;
-use trellis_verification::cluster::{Cluster, Launch, Shape, Traces};
+use trellis_verification::cluster::{Cluster, Fittings, Launch, Shape, Traces};
 use trellis_verification::interruption::until_interrupted;
 
 /// Measures PUT and GET of several sizes with several numbers of clients.
@@ -117,6 +117,7 @@ async fn start(options: &Options, folder: PathBuf, trace: Option<Traces>) -> Res
         nodes: options.nodes,
         shape: if options.nodes == 1 { Shape::Dev } else { Shape::Servers },
         trace,
+        fittings: Fittings::default(),
     };
     Ok(Cluster::start(&launch).await?)
 }

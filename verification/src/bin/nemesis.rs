@@ -1,19 +1,23 @@
-//! `trellis-nemesis`: workloads against a running store or against processes that it starts, kills and pauses.
+//! `trellis-nemesis`: workloads against a running store or against processes that it starts, and does harm to.
 
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use tokio::sync::oneshot;
-use trellis_verification::cluster::{self, Cluster, Launch, Shape, Traces};
+use trellis_verification::cluster::{self, CLOCK_SKEW_VARIABLE, Launch, Shape, Traces, namespace};
 use trellis_verification::history::file;
 use trellis_verification::interruption::until_interrupted;
-use trellis_verification::s3client::Target;
-use trellis_verification::workload::nemesis::{self, Harm, Schedule};
-use trellis_verification::workload::operator::{Changes, Operator};
+use trellis_verification::workload::nemesis::{Harm, Means, Schedule, fittings};
+use trellis_verification::workload::operator::Operator;
+use trellis_verification::workload::scene::{Scene, Work};
+use trellis_verification::workload::seeded::{BUG_VARIABLE, BUGS, Bug, Hunting, TABLE};
 use trellis_verification::workload::{Outcome, chain, mixed, race};
+
+/// Says to the program that it is in a mount namespace of its own.
+const INSIDE: &str = "TRELLIS_NEMESIS_INSIDE";
 
 /// Puts a store under load, optionally does harm to it, and judges every answer.
 ///
@@ -27,7 +31,7 @@ struct Arguments {
     common: Common,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Workload {
     /// Many clients create the same object: exactly one may succeed.
     Race,
@@ -35,6 +39,17 @@ enum Workload {
     Chain,
     /// A bit of everything on a few keys. With `--harm kill` this is the crash loop.
     Mixed,
+    /// Shows which bugs are noticed: puts one after the other into the nodes of a build for tests.
+    ///
+    /// Ends with 0 when each was reported and nothing was without a bug. Without `--binary` such a program is built.
+    Seeded {
+        /// How long to look for each bug.
+        #[arg(long, default_value_t = 2)]
+        minutes_each: u64,
+        /// Which bug; may be given several times (default: all of them).
+        #[arg(long)]
+        bug: Vec<String>,
+    },
 }
 
 #[derive(Args)]
@@ -88,10 +103,19 @@ struct Common {
 
 type Error = Box<dyn std::error::Error>;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (code, text) = match until_interrupted(run(&arguments)).await {
+    if let Some(error) = enter_namespace(&arguments) {
+        return end(Err(error));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    end(runtime
+        .map_err(Error::from)
+        .and_then(|runtime| runtime.block_on(until_interrupted(run(&arguments)))))
+}
+
+fn end(outcome: Result<Outcome, Error>) -> ExitCode {
+    let (code, text) = match outcome {
         Ok(outcome) => (if outcome.is_good() { 0 } else { 1 }, outcome.to_string()),
         Err(error) => (2, format!("the run failed: {error}")),
     };
@@ -100,12 +124,32 @@ async fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Becomes the same program in a mount namespace of its own, if disks are to be mounted and it is not in one; returns an
+/// error if that fails.
+fn enter_namespace(arguments: &Arguments) -> Option<Error> {
+    let harms = &arguments.common.harm;
+    if std::env::var_os(INSIDE).is_some() || !harms.iter().any(|harm| [Harm::FullDisk, Harm::All].contains(harm)) {
+        return None;
+    }
+    let (way, program) = (namespace()?, std::env::current_exe());
+    let inside = program.map(|program| {
+        let mut inside = Command::new("unshare");
+        inside.args(way).arg(program).args(std::env::args_os().skip(1));
+        inside.env(INSIDE, "yes").exec()
+    });
+    Some(inside.unwrap_or_else(|error| error).into())
+}
+
 async fn run(arguments: &Arguments) -> Result<Outcome, Error> {
     let common = &arguments.common;
     let seed = common.seed.unwrap_or_else(|| fastrand::u64(0..1_000_000));
+    let work = match &arguments.workload {
+        Workload::Seeded { minutes_each, bug } => return hunt(*minutes_each, bug, common.binary.clone(), seed).await,
+        Workload::Race | Workload::Chain | Workload::Mixed => work(&arguments.workload, common, seed),
+    };
     let outcome = match (&common.attach, &common.binary) {
-        (Some(environment), _) => work(arguments.workload, common, seed, &cluster::attach(environment)?).await?,
-        (None, Some(binary)) => run_cluster(arguments.workload, common, seed, binary.clone()).await?,
+        (Some(environment), _) => work.run(&cluster::attach(environment)?).await?,
+        (None, Some(binary)) => play(work, common, seed, binary.clone()).await?,
         (None, None) => return Err("give either --attach or --binary".into()),
     };
     if let Some(path) = &common.history {
@@ -114,104 +158,147 @@ async fn run(arguments: &Arguments) -> Result<Outcome, Error> {
     Ok(outcome)
 }
 
-async fn run_cluster(workload: Workload, common: &Common, seed: u64, binary: PathBuf) -> Result<Outcome, Error> {
+async fn play(work: Work, common: &Common, seed: u64, binary: PathBuf) -> Result<Outcome, Error> {
     let fresh = tempfile::tempdir()?;
     let folder = common.folder.clone().unwrap_or_else(|| fresh.path().to_owned());
     let trace = common.trace.as_deref().map(std::path::absolute).transpose()?;
-    let trace = trace.map(|folder| Traces { folder, percent: 100 });
+    let (harms, left_out) = harms(common, &binary)?;
     let launch = Launch {
         binary,
         folder,
         nodes: common.nodes,
         shape: common.shape,
-        trace,
-    };
-    let mut cluster = Cluster::start(&launch).await?;
-    let target = cluster.target().clone();
-    let schedule = Schedule {
-        harms: common.harm.clone(),
-        every: Duration::from_millis(common.harm_every_ms),
-        outage_max: Duration::from_millis(common.outage_max_ms),
-        seed,
+        trace: trace.map(|folder| Traces { folder, percent: 100 }),
+        fittings: fittings(&harms),
     };
     let operator = common.layouts_every_ms.map(|every_ms| Operator {
         binary: launch.binary.clone(),
         folder: launch.folder.clone(),
         nodes: common.nodes,
         every: Duration::from_millis(every_ms),
+        factors: factors(common.nodes, &harms),
         seed,
     });
-    let work = operated(operator.as_ref(), work(workload, common, seed, &target));
-    let ((outcome, changes), blows) = nemesis::during(&mut cluster, &schedule, work).await?;
-    let mut outcome = outcome?;
-    outcome.summary.push_str(&format!("; {blows} harms"));
-    if let Some(operator) = operator {
-        outcome.faults.extend(operator.settled().await);
-        let Changes { applied, put_off } = changes;
-        outcome
-            .summary
-            .push_str(&format!("; {applied} layouts, {put_off} put off"));
-        if applied == 0 {
-            outcome
-                .faults
-                .push("no layout was changed, so nothing was shown".to_owned());
-        }
-    }
+    let schedule = Schedule {
+        harms,
+        every: Duration::from_millis(common.harm_every_ms),
+        outage_max: Duration::from_millis(common.outage_max_ms),
+        seed,
+        operator,
+    };
+    let mut outcome = Scene { work, launch, schedule }.play().await?;
+    outcome.summary.extend(left_out);
     Ok(outcome)
 }
 
-/// Does the work, with an operator beside it if there is one.
-async fn operated<T>(operator: Option<&Operator>, work: impl Future<Output = T>) -> (T, Changes) {
-    let (over, is_over) = oneshot::channel();
-    let work = async {
-        let done = work.await;
-        // Nobody to tell if there is no operator.
-        let _ = over.send(());
-        done
+/// The harms that are asked for, and a word for each that is not possible here.
+fn harms(common: &Common, binary: &std::path::Path) -> Result<(Vec<Harm>, Vec<String>), Error> {
+    let means = Means {
+        shape: common.shape,
+        can_skew: cluster::knows(binary, CLOCK_SKEW_VARIABLE)?,
+        can_mount: std::env::var_os(INSIDE).is_some(),
+        has_operator: common.layouts_every_ms.is_some(),
     };
-    match operator {
-        Some(operator) => tokio::join!(work, operator.work(is_over)),
-        None => (work.await, Changes::default()),
+    let asked = &common.harm;
+    if !asked.contains(&Harm::All) {
+        return match asked.iter().find_map(|harm| Some((harm, means.lack(*harm)?))) {
+            Some((harm, why)) => Err(format!("--harm {}: {why}", harm.word()).into()),
+            None => Ok((asked.clone(), Vec::new())),
+        };
+    }
+    let (possible, left_out): (Vec<Harm>, Vec<Harm>) =
+        Harm::EACH.into_iter().partition(|harm| means.lack(*harm).is_none());
+    let say = |harm: Harm| format!("\nLEFT OUT {}: {}", harm.word(), means.lack(harm).unwrap_or_default());
+    Ok((possible, left_out.into_iter().map(say).collect()))
+}
+
+/// The numbers of replicas among which an operator chooses. With a node that is gone for good, two would be too few.
+fn factors(nodes: u16, harms: &[Harm]) -> Vec<u8> {
+    let least = if harms.contains(&Harm::Replace) { 3 } else { 1 };
+    [1, 2, 3, 5]
+        .into_iter()
+        .filter(|factor| *factor >= least && u16::from(*factor) <= nodes)
+        .collect()
+}
+
+fn work(workload: &Workload, common: &Common, seed: u64) -> Work {
+    let duration = Duration::from_secs(common.seconds);
+    let (clients, keys) = (common.clients, common.keys);
+    match workload {
+        Workload::Race => Work::Race(race::Race {
+            clients: clients.unwrap_or(64),
+            keys: keys.unwrap_or(100),
+        }),
+        Workload::Chain => Work::Chain(chain::Chain {
+            clients: clients.unwrap_or(16),
+            duration,
+        }),
+        Workload::Mixed | Workload::Seeded { .. } => Work::Mixed(mixed::Mixed {
+            clients: clients.unwrap_or(16),
+            keys: keys.unwrap_or(8),
+            duration,
+            seed,
+        }),
     }
 }
 
-async fn work(workload: Workload, common: &Common, seed: u64, target: &Target) -> Result<Outcome, Error> {
-    let duration = Duration::from_secs(common.seconds);
-    let (clients, keys) = (common.clients, common.keys.unwrap_or(8));
-    Ok(match workload {
-        Workload::Race => {
-            let keys = common.keys.unwrap_or(100);
-            race::run(
-                target,
-                race::Race {
-                    clients: clients.unwrap_or(64),
-                    keys,
-                },
-            )
-            .await?
-        }
-        Workload::Chain => {
-            chain::run(
-                target,
-                chain::Chain {
-                    clients: clients.unwrap_or(16),
-                    duration,
-                },
-            )
-            .await?
-        }
-        Workload::Mixed => {
-            let clients = clients.unwrap_or(16);
-            mixed::run(
-                target,
-                mixed::Mixed {
-                    clients,
-                    keys,
-                    duration,
-                    seed,
-                },
-            )
-            .await?
-        }
-    })
+/// Prints a table as it comes about, line by line.
+async fn hunt(minutes_each: u64, wanted: &[String], binary: Option<PathBuf>, seed: u64) -> Result<Outcome, Error> {
+    let binary = binary.map_or_else(build_for_tests, Ok)?;
+    if !cluster::knows(&binary, BUG_VARIABLE)? {
+        return Err("this program has no bugs to choose from: it was built without the feature seeded-bugs".into());
+    }
+    let is_wanted = |bug: &Bug| wanted.is_empty() || wanted.iter().any(|name| name == bug.name);
+    let bugs: Vec<Bug> = BUGS.into_iter().filter(is_wanted).collect();
+    if bugs.len() < wanted.len() {
+        return Err("there is no bug of that name".into());
+    }
+    let limit = Duration::from_secs(minutes_each * 60);
+    let hunting = Hunting { binary, limit, seed };
+    let mut outcome = Outcome::default();
+    if wanted.is_empty() {
+        let reported = hunting.control().await?;
+        outcome.faults.extend(
+            reported
+                .into_iter()
+                .map(|(setting, what)| format!("without a bug, {setting:?}: {what}")),
+        );
+    }
+    writeln!(io::stdout(), "{TABLE}")?;
+    let mut caught = 0;
+    for bug in &bugs {
+        let hunt = hunting.hunt(*bug).await?;
+        writeln!(io::stdout(), "{hunt}")?;
+        caught += usize::from(hunt.is_caught());
+    }
+    if caught < bugs.len() {
+        outcome.faults.push("not every bug was noticed".to_owned());
+    }
+    outcome.summary = format!("{caught} of {} bugs were reported", bugs.len());
+    Ok(outcome)
+}
+
+/// Beside the other builds, so that nobody takes it for one of them.
+fn build_for_tests() -> Result<PathBuf, Error> {
+    let features = "trellis-node/seeded-bugs,trellis-node/clock-skew";
+    let build = [
+        "build",
+        "--release",
+        "--locked",
+        "--workspace",
+        "--bin",
+        "trellis",
+        "--features",
+        features,
+    ];
+    let (root, target) = (concat!(env!("CARGO_MANIFEST_DIR"), "/.."), "target/for-tests");
+    let built = Command::new("cargo")
+        .args(build)
+        .args(["--target-dir", target])
+        .current_dir(root)
+        .status()?;
+    match built.success() {
+        true => Ok(PathBuf::from(root).join(target).join("release/trellis")),
+        false => Err("the program with the bugs could not be built".into()),
+    }
 }

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::ClusterError;
+use super::disks::{SmallDisk, copy_folder};
+use super::links::Links;
 use super::member::Member;
+use super::{ClusterError, configuration, io_error};
 use crate::s3client::Endpoint;
 
 /// Ports are taken below the range from which the system hands out its own.
@@ -36,6 +38,39 @@ pub struct Launch {
     pub shape: Shape,
     /// What traces the nodes write, if they do.
     pub trace: Option<Traces>,
+    /// What is around the processes so that harm can be done to them.
+    pub fittings: Fittings,
+}
+
+/// What is around processes so that harm can be done to them.
+#[derive(Clone, Debug, Default)]
+pub struct Fittings {
+    /// How nodes reach each other.
+    pub links: Wiring,
+    /// Where their data are.
+    pub disks: Disks,
+    /// Variables of their environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// How nodes reach each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wiring {
+    /// By themselves.
+    #[default]
+    Direct,
+    /// Through a proxy before each node.
+    Proxied,
+}
+
+/// Where the data of nodes are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disks {
+    /// In the folder of the cluster.
+    #[default]
+    Shared,
+    /// Each on a small disk of its own; in a mount namespace that [`super::namespace`] made.
+    Small,
 }
 
 /// Traces of nodes.
@@ -49,13 +84,18 @@ pub struct Traces {
 
 impl Launch {
     pub(super) fn members(&self) -> Result<Vec<Member>, ClusterError> {
-        match self.shape {
-            Shape::Dev => Ok(vec![self.dev(free_ports(self.nodes)?)]),
-            Shape::Servers => Ok((1..=self.nodes)
+        let mut members: Vec<Member> = match self.shape {
+            Shape::Dev => vec![self.dev(free_ports(self.nodes)?)],
+            Shape::Servers => (1..=self.nodes)
                 .zip(self.server_endpoints()?)
                 .map(|(n, e)| self.server(n, e))
-                .collect()),
-        }
+                .collect(),
+        };
+        let environment = &self.fittings.environment;
+        members
+            .iter_mut()
+            .for_each(|member| member.set_environment(environment.clone()));
+        Ok(members)
     }
 
     fn dev(&self, port: u16) -> Member {
@@ -79,8 +119,20 @@ impl Launch {
         )
     }
 
+    /// The configuration of a server.
+    pub(super) fn config(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("node-{}.toml", node + 1))
+    }
+
+    /// A server that is none of the cluster's, listening for clients at a port of this machine.
+    pub(super) fn visitor(&self, config: &Path, port: u16) -> Member {
+        let arguments: Vec<OsString> = vec!["server".into(), "--config".into(), config.into()];
+        let (log, endpoint) = (self.folder.join("visitor.log"), Endpoint(format!("127.0.0.1:{port}")));
+        Member::new("visitor", self.binary.clone(), arguments, log, vec![endpoint])
+    }
+
     fn server(&self, node: u16, endpoint: Endpoint) -> Member {
-        let (name, config) = (format!("node-{node}"), self.folder.join(format!("node-{node}.toml")));
+        let (name, config) = (format!("node-{node}"), self.config(usize::from(node) - 1));
         let arguments: Vec<OsString> = vec!["server".into(), "--config".into(), config.into()];
         let log = self.folder.join(format!("{name}.log"));
         Member::new(&name, self.binary.clone(), arguments, log, vec![endpoint])
@@ -93,12 +145,8 @@ impl Launch {
         if !file.exists() {
             self.generate()?;
         }
-        let io = |source| ClusterError::Io {
-            what: "reading endpoints",
-            source,
-        };
         Ok(std::fs::read_to_string(file)
-            .map_err(io)?
+            .map_err(io_error("reading endpoints"))?
             .lines()
             .filter_map(Endpoint::from_url)
             .collect())
@@ -113,10 +161,7 @@ impl Launch {
         generate.args(["config", "generate", "--nodes", &self.nodes.to_string()]);
         generate.arg("--folder").arg(&self.folder);
         generate.args(["--s3", &format!("127.0.0.1:{port}")]);
-        let io = |source| ClusterError::Io {
-            what: "generating configurations",
-            source,
-        };
+        let io = io_error("generating configurations");
         let output = generate.output().map_err(io)?;
         match output.status.success() {
             true => self.write_traces().map_err(io),
@@ -133,20 +178,69 @@ impl Launch {
         let Some(Traces { folder, percent }) = &self.trace else {
             return Ok(());
         };
-        for node in 1..=self.nodes {
-            let path = self.folder.join(format!("node-{node}.toml"));
+        let settings = format!("trace = {folder:?}\ntrace_percent = {percent}\n");
+        self.configure(|_, config| Ok(format!("{settings}{config}")))
+    }
+
+    /// Changes the configuration of every server.
+    fn configure(&self, mut change: impl FnMut(usize, &str) -> io::Result<String>) -> io::Result<()> {
+        for node in 0..usize::from(self.nodes) {
+            let path = self.config(node);
             let config = std::fs::read_to_string(&path)?;
-            std::fs::write(
-                &path,
-                format!("trace = {folder:?}\ntrace_percent = {percent}\n{config}"),
-            )?;
+            std::fs::write(&path, change(node, &config)?)?;
         }
         Ok(())
+    }
+
+    /// The proxies before the nodes, if there are to be any; the nodes do not run yet.
+    pub(super) fn wire(&self) -> Result<Option<Links>, ClusterError> {
+        match self.fittings.links {
+            Wiring::Direct => Ok(None),
+            Wiring::Proxied => self
+                .proxies()
+                .map(Some)
+                .map_err(io_error("leading links through proxies")),
+        }
+    }
+
+    fn proxies(&self) -> io::Result<Links> {
+        let (mut links, mut nodes) = (Links::bind(self.nodes.into())?, Vec::new());
+        let addresses = links.addresses().to_vec();
+        self.configure(|node, config| {
+            let behind = configuration::behind_proxies(config, addresses[node], &addresses);
+            let (config, listens) = behind.ok_or_else(|| io::Error::other("a configuration names no links"))?;
+            nodes.push(listens);
+            Ok(config)
+        })?;
+        links.lead(&nodes);
+        Ok(links)
+    }
+
+    /// The small disks of the nodes, if they are to have any; their data folders are moved there.
+    pub(super) fn disks(&self) -> Result<Vec<SmallDisk>, ClusterError> {
+        match self.fittings.disks {
+            Disks::Shared => Ok(Vec::new()),
+            Disks::Small => self.small_disks().map_err(io_error("making small disks")),
+        }
+    }
+
+    fn small_disks(&self) -> io::Result<Vec<SmallDisk>> {
+        let mut disks = Vec::new();
+        self.configure(|node, config| {
+            let data = configuration::data_folder(config).ok_or(io::ErrorKind::NotFound)?;
+            let (from, disk) = (self.folder.join(data), format!("disk-{}", node + 1));
+            disks.push(SmallDisk::mount(&self.folder.join(&disk))?);
+            let name = from.file_name().map(Path::new).ok_or(io::ErrorKind::NotFound)?;
+            let to = Path::new(&disk).join(name);
+            copy_folder(&from, &self.folder.join(&to))?;
+            Ok(configuration::with_data_folder(config, &to.to_string_lossy()))
+        })?;
+        Ok(disks)
     }
 }
 
 /// The first of as many neighbouring ports that are free just now.
-fn free_ports(count: u16) -> Result<u16, ClusterError> {
+pub(super) fn free_ports(count: u16) -> Result<u16, ClusterError> {
     let are_free =
         |first: &u16| (*first..*first + count).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
     let mut tries = (0..PORT_TRIES_MAX).map(|_| fastrand::u16(PORTS));

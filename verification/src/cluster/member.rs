@@ -23,6 +23,7 @@ pub(super) struct Member {
     arguments: Vec<OsString>,
     log: PathBuf,
     endpoints: Vec<Endpoint>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -40,8 +41,14 @@ impl Member {
             arguments,
             log,
             endpoints,
+            environment: Vec::new(),
             child: None,
         }
+    }
+
+    /// From the next start on, these variables are in its environment.
+    pub(super) fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.environment = environment;
     }
 
     pub(super) fn name(&self) -> &str {
@@ -69,6 +76,7 @@ impl Member {
         let mut command = Command::new(&self.binary);
         command
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(copy)

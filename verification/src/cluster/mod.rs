@@ -1,6 +1,11 @@
-//! Real `trellis` processes in a folder of their own, to be killed, paused and started again.
+//! Real `trellis` processes in a folder of their own, to be killed, paused, cut off and started again.
 
+mod configuration;
+mod copies;
+mod disks;
+mod faults;
 mod launch;
+mod links;
 mod member;
 
 use std::io;
@@ -9,7 +14,13 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::s3client::{Credentials, CredentialsError, Endpoint, Target, health};
-pub use launch::{Launch, Shape, Traces};
+pub use copies::Truth;
+use disks::SmallDisk;
+pub use disks::namespace;
+pub use faults::{CLOCK_SKEW_VARIABLE, Replaced, Visitor, knows};
+pub use launch::{Disks, Fittings, Launch, Shape, Traces, Wiring};
+use links::Links;
+pub use links::{Flow, Passed};
 use member::Member;
 
 /// How long a started process may take until it serves.
@@ -59,22 +70,39 @@ pub enum ClusterError {
 /// A running cluster. Dropping it kills its processes; the folder is the caller's.
 #[derive(Debug)]
 pub struct Cluster {
+    launch: Launch,
     members: Vec<Member>,
     target: Target,
+    /// The proxies between them, if there are any.
+    links: Option<Links>,
+    /// The small disks that they are on, if they are; after the members, which use them.
+    disks: Vec<SmallDisk>,
+    /// How many identities each server had before this one.
+    replaced: Vec<usize>,
 }
 
 impl Cluster {
     /// Starts all processes and waits until they serve.
     pub async fn start(launch: &Launch) -> Result<Self, ClusterError> {
         let mut members = launch.members()?;
-        for member in &mut members {
+        let (links, disks) = (launch.wire()?, launch.disks()?);
+        for (number, member) in members.iter_mut().enumerate() {
             member.start()?;
+            if let Some(links) = &links {
+                links.is_process(number, member.process_id());
+            }
         }
         for member in &mut members {
             wait_until_ready(member).await?;
         }
-        let target = target(launch, &members)?;
-        Ok(Cluster { members, target })
+        Ok(Cluster {
+            launch: launch.clone(),
+            target: target(launch, &members)?,
+            replaced: vec![0; members.len()],
+            members,
+            links,
+            disks,
+        })
     }
 
     /// Where clients go.
@@ -99,12 +127,26 @@ impl Cluster {
 
     /// `kill -9` of one process; returns when it is gone.
     pub async fn kill(&mut self, member: usize) -> Result<(), ClusterError> {
+        self.note_process(member, None);
         self.members[member].kill().await
     }
 
     /// Starts a killed process again.
     pub fn start_again(&mut self, member: usize) -> Result<(), ClusterError> {
-        self.members[member].start()
+        self.members[member].start()?;
+        self.note_process(member, self.members[member].process_id());
+        Ok(())
+    }
+
+    fn note_process(&self, member: usize, process: Option<u32>) {
+        if let Some(links) = &self.links {
+            links.is_process(member, process);
+        }
+    }
+
+    /// What a process says of its health: whether it serves, and why not.
+    pub async fn health(&self, member: usize) -> Option<(bool, String)> {
+        health_of(&self.members[member]).await
     }
 
     /// Waits until a process serves.
@@ -143,7 +185,20 @@ async fn wait_until_ready(member: &mut Member) -> Result<(), ClusterError> {
 
 async fn is_healthy(endpoint: &Endpoint) -> bool {
     let limit = Duration::from_millis(HEALTH_TIMEOUT_MS);
-    health(endpoint, limit).await.is_ok_and(|status| status.is_success())
+    health(endpoint, limit)
+        .await
+        .is_ok_and(|(status, _)| status.is_success())
+}
+
+async fn health_of(member: &Member) -> Option<(bool, String)> {
+    let limit = Duration::from_millis(HEALTH_TIMEOUT_MS);
+    let (status, text) = health(member.endpoints().first()?, limit).await.ok()?;
+    Some((status.is_success(), text))
+}
+
+/// An error of the operating system, with what was being done.
+fn io_error(what: &'static str) -> impl Fn(io::Error) -> ClusterError + Copy {
+    move |source| ClusterError::Io { what, source }
 }
 
 fn target(launch: &Launch, members: &[Member]) -> Result<Target, ClusterError> {

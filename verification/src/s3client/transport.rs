@@ -261,8 +261,8 @@ async fn receive(
     })
 }
 
-/// Asks an endpoint whether it serves.
-pub async fn health(endpoint: &Endpoint, limit: Duration) -> Result<StatusCode, Failure> {
+/// Asks an endpoint whether it serves, and what it has to say about that.
+pub async fn health(endpoint: &Endpoint, limit: Duration) -> Result<(StatusCode, String), Failure> {
     let request = hyper::Request::get("/health")
         .header("host", &endpoint.0)
         .body(Full::new(Bytes::new()));
@@ -271,7 +271,7 @@ pub async fn health(endpoint: &Endpoint, limit: Duration) -> Result<StatusCode, 
     let answer = tokio::time::timeout(limit, receive(&mut open.sender, request)).await;
     answer
         .map_err(|_| Failure::NoAnswer("no word about its health".to_owned()))?
-        .map(|reply| reply.status)
+        .map(|reply| (reply.status, String::from_utf8_lossy(&reply.body).into_owned()))
 }
 
 #[derive(Deserialize)]

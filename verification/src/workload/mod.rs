@@ -1,20 +1,24 @@
 //! Workloads: clients that do something whose result can be judged, while something else does harm to the servers.
 //!
 //! [`race`] lets many create the same object, [`chain`] lets many change one object step by step, [`mixed`] does a bit of
-//! everything. [`nemesis`] kills, pauses and restarts, [`operator`] changes the
-//! layout. Each ends in an [`Outcome`]: what was asked, and what is wrong.
+//! everything. [`nemesis`] does harm, [`operator`] changes the layout, and [`scene`] puts all of it together. Each ends in an [`Outcome`]: what was asked, and what is wrong.
 
+mod audit;
 pub mod chain;
+mod harm;
 pub mod mixed;
 pub mod nemesis;
 pub mod operator;
 pub mod race;
+pub mod scene;
+pub mod seeded;
 
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::history::anomaly::Kind;
 use crate::history::report::Report;
 use crate::history::{self, Operation};
 use crate::s3client::{Recorder, Session, Target};
@@ -35,6 +39,8 @@ pub struct Outcome {
     pub faults: Vec<String>,
     /// What was done, in words.
     pub summary: String,
+    /// What the history contradicts, by name.
+    pub found: Vec<Kind>,
 }
 
 impl Outcome {
@@ -54,9 +60,16 @@ impl Outcome {
         let last = report.lines().last().unwrap_or_default();
         Outcome {
             summary: format!("{summary}; {last}"),
+            found: verdict.findings.iter().map(|finding| finding.kind).collect(),
             history,
             faults,
         }
+    }
+
+    /// Something else that was done.
+    pub(crate) fn add(&mut self, what: &str) {
+        self.summary.push_str("; ");
+        self.summary.push_str(what);
     }
 
     /// Whether nothing is wrong.

@@ -1,6 +1,6 @@
 //! An operator who changes the layout by the commands of `trellis`, at random nodes, while clients go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio::sync::oneshot::Receiver;
 
 use crate::clock::Clock;
+use crate::cluster::Replaced;
 
 /// How long a transition may take once clients and harm are over.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
@@ -17,8 +18,12 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long one command may take. One that takes longer is given up, as people do.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take until a new node has the place of one that is gone.
+const REPLACED_WITHIN: Duration = Duration::from_secs(60);
 /// Nodes that a layout keeps at least.
 const NODES_MIN: usize = 3;
+const CAPACITY: &str = "1TB";
+const ZONES: u8 = 3;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -31,6 +36,8 @@ pub struct Operator {
     pub nodes: u16,
     /// How long it waits between two changes, on average.
     pub every: Duration,
+    /// The numbers of replicas among which it chooses. Who may lose a node for good needs three at least.
+    pub factors: Vec<u8>,
     /// What it does follows from it.
     pub seed: u64,
 }
@@ -74,16 +81,16 @@ impl Operator {
         let (holders, idle): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| node.has_role);
         let can_remove = holders.len() > NODES_MIN;
         if !idle.is_empty() && (rng.bool() || !can_remove) {
-            let zone = format!("zone-{}", rng.u8(1..=3));
+            let zone = format!("zone-{}", rng.u8(1..=ZONES));
             let id = &idle[rng.usize(0..idle.len())].id;
-            self.run(at, &["layout", "assign", id, "--zone", &zone, "--capacity", "1TB"])
+            self.run(at, &["layout", "assign", id, "--zone", &zone, "--capacity", CAPACITY])
                 .await?;
         } else if can_remove {
             let id = &holders[rng.usize(0..holders.len())].id;
             self.run(at, &["layout", "remove", id]).await?;
         }
         if rng.u8(0..3) == 0 {
-            let factor = rng.u8(2..=3).to_string();
+            let factor = self.factors[rng.usize(0..self.factors.len())].to_string();
             let config = [
                 "layout",
                 "config",
@@ -101,21 +108,59 @@ impl Operator {
     pub async fn settled(&self) -> Option<String> {
         let clock = Clock::start();
         loop {
-            let mut moving = Vec::new();
-            for at in 1..=self.nodes {
-                let shown = self.show(at).await.unwrap_or_default();
-                if shown["state"] != "settled" {
-                    moving.push(format!("node {at}: {}", summary(&shown)));
-                }
-            }
-            if moving.is_empty() {
-                return None;
-            }
+            let moving = self.moving().await?;
             if clock.elapsed() > SETTLED_WITHIN {
-                return Some(format!("a transition does not end: {}", moving.join("; ")));
+                return Some(format!("a transition does not end: {moving}"));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// What still moves, as the nodes say; nothing when nothing does.
+    pub(super) async fn moving(&self) -> Option<String> {
+        let mut moving = Vec::new();
+        for at in 1..=self.nodes {
+            let shown = self.show(at).await.unwrap_or_default();
+            if shown["state"] != "settled" {
+                moving.push(format!("node {at}: {}", summary(&shown)));
+            }
+        }
+        (!moving.is_empty()).then(|| moving.join("; "))
+    }
+
+    /// Gives the place of a node that is gone to the new one; says whether that came about. Layouts of others may come
+    /// first, and a transition that is under way may have to end.
+    pub(super) async fn replace(&self, replaced: &Replaced, member: usize, rng: &mut Rng) -> bool {
+        let clock = Clock::start();
+        while clock.elapsed() < REPLACED_WITHIN {
+            let other = (member + rng.usize(1..usize::from(self.nodes))) % usize::from(self.nodes);
+            let at = u16::try_from(other + 1).unwrap_or(1);
+            if self.try_replace(at, replaced, rng).await.is_some() {
+                return true;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        false
+    }
+
+    async fn try_replace(&self, at: u16, Replaced { old_id, new_id, .. }: &Replaced, rng: &mut Rng) -> Option<()> {
+        self.run(at, &["layout", "revert"]).await?;
+        let zone = format!("zone-{}", rng.u8(1..=ZONES));
+        self.run(
+            at,
+            &["layout", "assign", new_id, "--zone", &zone, "--capacity", CAPACITY],
+        )
+        .await?;
+        let nodes = self.nodes_of(&self.show(at).await?);
+        if nodes.iter().any(|node| node.has_role && node.id == *old_id) {
+            self.run(at, &["layout", "remove", old_id]).await?;
+        }
+        self.run(at, &["layout", "apply"]).await.map(|_| ())
+    }
+
+    /// What a node says of itself and of all copies.
+    pub(super) async fn status(&self, at: u16) -> Option<Value> {
+        serde_json::from_str(&self.run(at, &["status", "--json"]).await?).ok()
     }
 
     async fn show(&self, at: u16) -> Option<Value> {
@@ -135,11 +180,15 @@ impl Operator {
         holders.chain(idle).collect()
     }
 
-    /// What a command printed, if it went well.
     async fn run(&self, at: u16, arguments: &[&str]) -> Option<String> {
+        self.ask(&self.folder.join(format!("node-{at}.toml")), arguments).await
+    }
+
+    /// What a command about a node printed, if it went well.
+    pub(super) async fn ask(&self, config: &Path, arguments: &[&str]) -> Option<String> {
         let mut command = Command::new(&self.binary);
         command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-        command.arg("--config").arg(self.folder.join(format!("node-{at}.toml")));
+        command.arg("--config").arg(config);
         let output = tokio::time::timeout(COMMAND_TIMEOUT, command.output())
             .await
             .ok()?

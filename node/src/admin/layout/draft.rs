@@ -1,6 +1,5 @@
 //! What staged changes would come to.
 
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::assign::{AssignError, NodeChange, Plan};
 use trellis_spec::layout::{Knowledge, Layout, Member, Unfit, barred, fit, successor};
 use trellis_spec::quorum::NodeId;
@@ -9,6 +8,7 @@ use super::report::{Preview, PreviewNode, PreviewZone, Role};
 use super::staged::Staged;
 use crate::config::Redundancy;
 use crate::folder::NodeName;
+use crate::seeded::NodeRules;
 
 /// The next layout, and what it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn draft(knowledge: &Knowledge, staged: &Staged) -> Result<Draft, DraftError
     if next.wanted() == newest.wanted() && next.assignment == newest.assignment {
         return Err(DraftError::SameAgain);
     }
-    fit::<Sound>(knowledge, &next, lo).map_err(DraftError::Unfit)?;
+    fit::<NodeRules>(knowledge, &next, lo).map_err(DraftError::Unfit)?;
     let plan = Plan::new(
         &newest.demand().nodes,
         &next.past(Some(newest)),

@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use hyper::StatusCode;
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::assign::Role::Gateway;
 use trellis_spec::layout::assign::ZoneRedundancy;
 use trellis_spec::layout::{Knowledge, Layout, LayoutVersion, Member, Partition};
@@ -25,6 +24,7 @@ use crate::cluster::{ElectError, Elected, Known};
 use crate::config::Redundancy;
 use crate::folder::NodeName;
 use crate::link::PeerId;
+use crate::seeded::NodeRules;
 pub use draft::{Draft, DraftError, draft};
 pub use history::history_of;
 pub use report::{
@@ -229,7 +229,7 @@ fn reachable(observer: &Observer, next: &Layout) -> Result<(), Refused> {
     };
     let vote = |node| if is_up(node) { Vote::Yes } else { Vote::No };
     let lacks = |partition: &Partition| {
-        let sets = knowledge.replica_sets::<Sound>(*partition, knowledge.view(*partition));
+        let sets = knowledge.replica_sets::<NodeRules>(*partition, knowledge.view(*partition));
         sets.verdict(vote) != Verdict::Reached
     };
     let lacking = next.row_partitions().filter(lacks).count();

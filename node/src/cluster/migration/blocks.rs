@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use trellis_spec::block::{Data, Pulled, Pulling};
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::Announcement;
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::NodeId;
@@ -17,6 +16,7 @@ use crate::cluster::amount::Amount;
 use crate::cluster::keeper::{Keeper, KeeperError};
 use crate::cluster::replica::Payload;
 use crate::link::Lane;
+use crate::seeded::NodeRules;
 use crate::storage::Block;
 
 /// References of one page.
@@ -61,8 +61,10 @@ impl Syncing<'_> {
     }
 
     /// The references of a majority of every older active set, all under one view.
-    async fn pull_references(&self) -> Result<(Pulling<Sound>, BTreeMap<(BlockName, VersionId), Wanted>), Interrupted> {
-        let mut pulling: Pulling<Sound> = Pulling::new(self.sources.pulled_sets().clone());
+    async fn pull_references(
+        &self,
+    ) -> Result<(Pulling<NodeRules>, BTreeMap<(BlockName, VersionId), Wanted>), Interrupted> {
+        let mut pulling: Pulling<NodeRules> = Pulling::new(self.sources.pulled_sets().clone());
         let mut wanted: BTreeMap<(BlockName, VersionId), Wanted> = BTreeMap::new();
         let pulls = self.sources.pulled().into_iter();
         let mut pulls: FuturesUnordered<_> = pulls.map(|node| self.pull_all_of(node)).collect();

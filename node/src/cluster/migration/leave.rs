@@ -1,11 +1,11 @@
 //! Forgets partitions that this node left, and what it held before it came back to one.
 
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Droppable, LayoutVersion, Partition};
 
 use super::{Interrupted, Movers};
 use crate::cluster::cells::Shelf;
 use crate::cluster::layouts::Known;
+use crate::seeded::NodeRules;
 
 /// Rows removed in one batch.
 const BATCH_ROWS: usize = 500;
@@ -58,7 +58,7 @@ fn is_over(known: &Known, shelf: Shelf) -> bool {
 
 fn droppable(known: &Known, partition: Partition) -> Option<Droppable> {
     let synced = |node| known.synced(partition, node);
-    Droppable::of::<Sound>(&known.peer.knowledge, known.peer.me, partition, synced)
+    Droppable::of::<NodeRules>(&known.peer.knowledge, known.peer.me, partition, synced)
 }
 
 /// The first shelf that can follow this one.

@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Announcement, GatedRow, LayoutVersion, Partition, Sources, Standing};
 use trellis_spec::row::BucketId;
 
@@ -26,6 +25,7 @@ use super::keeper::KeeperError;
 use super::layouts::{Known, LayoutsError};
 use super::workers::{Worker, Workers};
 use crate::env::Boxed;
+use crate::seeded::NodeRules;
 use pace::Pace;
 
 /// What was copied to this node since it started, for transitions or for repairs.
@@ -225,7 +225,7 @@ impl Movers {
 
     async fn try_sync(&self, partition: Partition, purpose: Purpose) -> Result<Announcement, Interrupted> {
         let known = self.coordinator.layouts().now();
-        let sources = Sources::of::<Sound>(&known.peer.knowledge, known.peer.me, partition, Standing::Whole);
+        let sources = Sources::of::<NodeRules>(&known.peer.knowledge, known.peer.me, partition, Standing::Whole);
         let place = self.coordinator.place_of(partition, Spread::Majorities);
         if place.view != sources.view() {
             return Err(Interrupted::ViewRose);

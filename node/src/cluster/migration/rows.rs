@@ -5,7 +5,6 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Announcement, GatedRow, Sync as Protocol, SyncStep};
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::NodeId;
@@ -21,6 +20,7 @@ use crate::cluster::replica::Payload;
 use crate::cluster::tries::Tries;
 use crate::env::Boxed;
 use crate::link::Lane;
+use crate::seeded::NodeRules;
 
 type Step = SyncStep<RowKey, Row>;
 type Heard = (u32, NodeId, Answer);
@@ -31,7 +31,7 @@ const BODIES_AT_A_TIME: usize = 8;
 impl Syncing<'_> {
     /// From the first page to the announcement.
     pub(super) async fn rows(&self) -> Result<Announcement, Interrupted> {
-        let mut protocol: Protocol<RowKey, Row, Sound> = Protocol::new(self.sources.clone());
+        let mut protocol: Protocol<RowKey, Row, NodeRules> = Protocol::new(self.sources.clone());
         let mut calls: FuturesUnordered<Boxed<'static, Heard>> = FuturesUnordered::new();
         let mut tries = Tries::new(self.coordinator.env.clock.monotonic());
         let (mut stamp, mut settled) = (Stamp::ZERO, None);
@@ -74,7 +74,7 @@ impl Syncing<'_> {
     /// Listens until there is something to do.
     async fn hear(
         &self,
-        protocol: &mut Protocol<RowKey, Row, Sound>,
+        protocol: &mut Protocol<RowKey, Row, NodeRules>,
         calls: &mut FuturesUnordered<Boxed<'static, Heard>>,
     ) -> Result<Step, Interrupted> {
         let mut deadline = self.coordinator.env.clock.sleep(self.step_limit());
@@ -96,7 +96,13 @@ impl Syncing<'_> {
         }
     }
 
-    fn on_answer(&self, protocol: &mut Protocol<RowKey, Row, Sound>, round: u32, node: NodeId, answer: Answer) -> Step {
+    fn on_answer(
+        &self,
+        protocol: &mut Protocol<RowKey, Row, NodeRules>,
+        round: u32,
+        node: NodeId,
+        answer: Answer,
+    ) -> Step {
         match answer {
             Answer::Pulled(pulled) => protocol.on_pulled(round, node, pulled),
             Answer::Row { reply, .. } => protocol.on_reply(round, node, self.coordinator.observed(reply)),

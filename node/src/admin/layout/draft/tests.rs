@@ -71,7 +71,7 @@ impl Scene {
         for partition in newest.partitions() {
             let synced = |_| newest.version;
             let certificate =
-                Certificate::of::<Sound>(&self.knowledge, newest.members[0].id, partition, newest.version, synced);
+                Certificate::of::<NodeRules>(&self.knowledge, newest.members[0].id, partition, newest.version, synced);
             self.knowledge.retire(&certificate.unwrap());
         }
     }
