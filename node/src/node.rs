@@ -203,11 +203,12 @@ impl Node {
         let depending = depend_on_active_layouts(standing.clone(), coordinator.layouts().clone(), name.key);
         work(env, "standing", &stop, depending);
         let meeting = meet(standing.clone(), coordinator.clone());
+        let needed = needed_by_layouts(coordinator.layouts().clone());
         work(
             env,
             "membership",
             &stop,
-            membership.clone().run(mesh.clone(), every, meeting),
+            membership.clone().run(mesh.clone(), every, needed, meeting),
         );
         let store = ClusterStore::new(coordinator.clone(), wrapping);
         let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
@@ -368,19 +369,18 @@ fn meet(standing: Arc<Standing>, coordinator: Arc<Coordinator>) -> impl Fn(&[Nod
     }
 }
 
+/// Does a layout name the node that is newest, or still active for some partition?
+fn needed_by_layouts(layouts: Arc<Layouts>) -> impl Fn(PeerId) -> bool {
+    move |peer| {
+        let known = layouts.now();
+        let mut needed = active_layouts(&known).chain(known.peer.knowledge.newest());
+        needed.any(|layout| layout.members.iter().any(|member| member.key == peer.0))
+    }
+}
+
 /// The storage nodes, but for `me`, of each layout that is active for some partition.
 fn others_of_active_layouts(known: &Known, me: PeerId) -> Vec<Vec<PeerId>> {
-    let knowledge = &known.peer.knowledge;
-    let partitions = knowledge.newest().into_iter().flat_map(Layout::partitions);
-    let active = partitions.flat_map(|partition| {
-        let view = knowledge.view(partition);
-        view.lo.0..=view.hi.0
-    });
-    let active: BTreeSet<u64> = active.collect();
-    let layouts = active
-        .into_iter()
-        .filter_map(|version| knowledge.layout(LayoutVersion(version)));
-    let others = layouts.map(|layout| {
+    let others = active_layouts(known).map(|layout| {
         let storage = layout.members.iter().filter(|member| member.role != Role::Gateway);
         storage
             .map(|member| PeerId(member.key))
@@ -388,6 +388,20 @@ fn others_of_active_layouts(known: &Known, me: PeerId) -> Vec<Vec<PeerId>> {
             .collect()
     });
     others.collect()
+}
+
+/// The layouts that some partition needs.
+fn active_layouts(known: &Known) -> impl Iterator<Item = &Layout> {
+    let knowledge = &known.peer.knowledge;
+    let partitions = knowledge.newest().into_iter().flat_map(Layout::partitions);
+    let active = partitions.flat_map(|partition| {
+        let view = knowledge.view(partition);
+        view.lo.0..=view.hi.0
+    });
+    let active: BTreeSet<u64> = active.collect();
+    active
+        .into_iter()
+        .filter_map(|version| knowledge.layout(LayoutVersion(version)))
 }
 
 fn greet(standing: &Arc<Standing>, mesh: &Arc<Mesh>, rows: &Arc<DiskRows>, interval_ms: u64) {

@@ -44,7 +44,9 @@ impl Surveys {
         tokio::pin!(done);
         done.as_mut().enable();
         let last = self.now().last.clone();
-        if let Some(last) = last.filter(|last| now.saturating_sub(last.begun) <= FRESH) {
+        let newest = coordinator.layouts().now().newest();
+        let is_fresh = |last: &Arc<Survey>| last.redundancy.layout == newest && now.saturating_sub(last.begun) <= FRESH;
+        if let Some(last) = last.filter(is_fresh) {
             return Some(last);
         }
         self.start(coordinator);

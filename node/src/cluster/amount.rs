@@ -1,6 +1,7 @@
 //! How much of something there is: rows, blocks, and the bytes of both.
 
 use serde::{Deserialize, Serialize};
+use trellis_spec::layout::LayoutVersion;
 
 /// How much there is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +12,17 @@ pub struct Amount {
     pub blocks: u64,
     /// Bytes of the blocks, and of the rows' keys and inline bodies.
     pub bytes: u64,
+}
+
+/// What was found of a partition at one node.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// What was found, and what was copied to it since. What clients wrote since is not in it.
+    pub amount: Amount,
+    /// When it was begun to be counted: microseconds, by the clock of the node.
+    pub at_us: u64,
+    /// The newest layout then.
+    pub layout: LayoutVersion,
 }
 
 impl Amount {

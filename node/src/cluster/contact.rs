@@ -50,9 +50,10 @@ impl Contact {
         self.found().failed_at
     }
 
-    /// Who gave no answer when asked last.
-    pub(super) fn away(&self) -> Vec<NodeId> {
-        self.found().away.iter().copied().collect()
+    /// Who of these gave no answer when asked last.
+    pub(super) fn away(&self, is_meant: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+        let away = self.found().away.clone();
+        away.into_iter().filter(|node| is_meant(*node)).collect()
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {

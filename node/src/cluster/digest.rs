@@ -12,7 +12,7 @@ use trellis_spec::layout::Partition;
 use trellis_spec::register::Cell;
 use trellis_spec::row::{BlockName, Row, VersionId};
 
-use super::amount::Amount;
+use super::amount::{Amount, Count};
 use super::cells::Shelf;
 use super::door::{Door, Refused};
 use super::keeper::KeeperError;
@@ -48,13 +48,13 @@ impl Replica {
 
     async fn digest_of_rows(&self, shelf: Shelf) -> Result<u64, Refused> {
         let (mut hash, mut from, mut written_at) = (Hash::new(), Vec::new(), Position::default());
-        let mut held = Amount::default();
+        let mut held = self.count();
         loop {
             let range = self.cells().scan(shelf, &from, None, STEP, usize::MAX)?;
             written_at = written_at.max(range.written_at);
             for (key, cell) in &range.value.cells {
                 add_row(&mut hash, key, cell);
-                held = held.plus(amount(key, cell));
+                held.amount = held.amount.plus(amount(key, cell));
             }
             match range.value.bound {
                 Some(bound) => from = bound,
@@ -67,6 +67,15 @@ impl Replica {
         Ok(u64::from_le_bytes(hash.finalize().into()))
     }
 
+    /// Nothing was counted yet.
+    fn count(&self) -> Count {
+        Count {
+            amount: Amount::default(),
+            at_us: self.env.clock.wall_us(),
+            layout: self.layouts().now().newest(),
+        }
+    }
+
     /// What cannot be read is for the comparison to find out.
     async fn size_of(&self, name: BlockName) -> Option<u64> {
         self.keeper().size(name).await.ok().flatten()
@@ -74,7 +83,7 @@ impl Replica {
 
     async fn digest_of_references(&self, partition: Partition) -> Result<u64, KeeperError> {
         let (mut hash, mut after): (Hash, Option<(BlockName, VersionId)>) = (Hash::new(), None);
-        let (mut lacks, mut held, mut last) = (false, Amount::default(), None);
+        let (mut lacks, mut held, mut last) = (false, self.count(), None);
         loop {
             let (found, next) = self.keeper().pull(partition, after, STEP).await?;
             found.iter().for_each(|pulled| add_reference(&mut hash, pulled));
@@ -83,7 +92,7 @@ impl Replica {
             for name in found.iter().map(|pulled| pulled.reference.block) {
                 let is_another = last.replace(name) != Some(name);
                 if let Some(bytes) = self.size_of(name).await.filter(|_| is_another) {
-                    held = held.plus(Amount::block(bytes));
+                    held.amount = held.amount.plus(Amount::block(bytes));
                 }
             }
             match next {

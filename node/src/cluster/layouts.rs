@@ -111,6 +111,26 @@ impl Known {
             .unwrap_or_default()
     }
 
+    /// A layout that was elected is followed, whatever it is worth: that keeps everybody together. But whoever elected one
+    /// whose placement is not the best there is did not plan it as this program does.
+    fn check(&self, layout: &Layout) {
+        if let Err(violation) = layout.check(self.before(layout)) {
+            let version = layout.version.0;
+            tracing::error!(
+                version,
+                %violation,
+                "the placement of a layout that was decided is not proven to be the best; it is followed, and the next one \
+                 will be: stage anything, or the same once more, and look at `trellis layout preview`"
+            );
+        }
+    }
+
+    /// The layout before this one, if it is known.
+    pub fn before(&self, layout: &Layout) -> Option<&Layout> {
+        let before = layout.version.0.checked_sub(1).map(LayoutVersion)?;
+        self.peer.knowledge.layout(before)
+    }
+
     fn date(&mut self, version: LayoutVersion, dates: Dates, batch: &mut Batch) {
         self.dates.insert(version, dates);
         batch.push((dates_key(version), Change::Put(encode(&dates))));
@@ -189,6 +209,7 @@ impl Layouts {
                             retired_ms: None,
                         };
                         known.date(layout.version, dates, batch);
+                        known.check(layout);
                         learned = Learned::New;
                     }
                     Ok(Learned::Known) => {}

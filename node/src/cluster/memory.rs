@@ -1,6 +1,6 @@
 //! What a node remembers of how far its peers' logs were, so that it can tell an older copy of a disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::env::Env;
 use crate::link::PeerId;
 use crate::secret_file::{self, SecretFileError};
+
+/// Peers that are remembered, but for those that layouts need.
+const PEERS_MAX: usize = 4_096;
 
 /// A node says in which life it is, and how far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,11 +36,27 @@ struct Remembered {
 #[derive(Debug, Default)]
 pub struct Memory {
     peers: BTreeMap<PeerId, Remembered>,
+    /// Those that active layouts name: they are never forgotten.
+    needed: BTreeSet<PeerId>,
     file: Option<PathBuf>,
     changed: bool,
 }
 
 impl Memory {
+    /// From now on active layouts name these.
+    pub(super) fn need(&mut self, needed: BTreeSet<PeerId>) {
+        self.needed = needed;
+    }
+
+    /// Who is in no active layout has promised nothing that is still counted on: it may be forgotten for another.
+    fn make_room(&mut self) {
+        let peers = self.peers.keys().copied();
+        let others: Vec<PeerId> = peers.filter(|peer| !self.needed.contains(peer)).collect();
+        for peer in others.iter().take(others.len().saturating_sub(PEERS_MAX - 1)) {
+            self.peers.remove(peer);
+        }
+    }
+
     pub(super) fn is_kept(&self) -> bool {
         self.file.is_some()
     }
@@ -52,6 +71,7 @@ impl Memory {
         let malformed = || secret_file::malformed(&file, "a line `KEY LIFE COMMITS` for each peer");
         Ok(Memory {
             peers: peers.ok_or_else(malformed)?,
+            needed: BTreeSet::new(),
             file: Some(file),
             changed: false,
         })
@@ -80,6 +100,9 @@ impl Memory {
         };
         let commits = commits.max(known);
         let heard = Remembered { life, commits };
+        if held.is_none() {
+            self.make_room();
+        }
         if held != Some(heard) {
             self.peers.insert(from, heard);
             self.changed = true;
@@ -130,6 +153,28 @@ mod tests {
             opened_at,
             commits,
         }
+    }
+
+    #[test]
+    fn there_is_a_limit_to_what_is_remembered_but_not_of_those_that_count() {
+        let peer = |number: u64| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&number.to_be_bytes());
+            PeerId(key)
+        };
+        let mut memory = Memory::default();
+        memory.need(BTreeSet::from([peer(0), peer(1)]));
+        let all = PEERS_MAX as u64 + 10;
+        for number in 0..all {
+            assert_eq!(memory.judge(peer(number), &greeting(1, 5, 5)), None);
+        }
+        assert_eq!(memory.peers.len(), PEERS_MAX + 2);
+        assert_eq!(memory.judge(peer(1), &greeting(2, 4, 4)), Some(5));
+        assert_eq!(
+            memory.judge(peer(all - 1), &greeting(2, 4, 4)),
+            Some(5),
+            "the last to come"
+        );
     }
 
     #[test]

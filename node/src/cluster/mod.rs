@@ -40,7 +40,7 @@ mod watched;
 mod wire;
 mod workers;
 
-pub use amount::Amount;
+pub use amount::{Amount, Count};
 pub use blocks::BlockError;
 pub use changes::Changes;
 pub use collector::{Collected, Collector};

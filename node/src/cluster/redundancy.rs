@@ -22,6 +22,8 @@ use crate::seeded::{Slip, slips};
 
 /// How long nodes have to say how whole their copies are.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Counts that were begun within this time belong to one comparison.
+const COUNTED_TOGETHER_US: u64 = 10_000_000;
 
 /// How it is about everything that was acknowledged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,7 +153,7 @@ fn judge(known: &Known, nodes: BTreeMap<NodeId, Evidence>) -> Redundancy {
     };
     let below: Vec<Below> = newest
         .partitions()
-        .filter_map(|partition| below(newest, partition, &nodes))
+        .filter_map(|partition| below(known, newest, partition, &nodes))
         .collect();
     let lacks = lacks(&below, &nodes);
     let holders = nodes.values().filter(|evidence| evidence.partitions > 0);
@@ -168,13 +170,13 @@ fn judge(known: &Known, nodes: BTreeMap<NodeId, Evidence>) -> Redundancy {
 }
 
 /// The replicas of a partition that do not count; nothing if all do.
-fn below(newest: &Layout, partition: Partition, nodes: &BTreeMap<NodeId, Evidence>) -> Option<Below> {
+fn below(known: &Known, newest: &Layout, partition: Partition, nodes: &BTreeMap<NodeId, Evidence>) -> Option<Below> {
     let replicas: Vec<(NodeId, Why, Missing)> = newest
         .replicas(partition)
         .into_iter()
         .filter_map(|node| {
             let why = why_not(nodes.get(&node), newest.version, partition)?;
-            Some((node, why, missing(node, why, partition, nodes)))
+            Some((node, why, missing(known, node, why, partition, nodes)))
         })
         .collect();
     (!replicas.is_empty()).then_some(Below { partition, replicas })
@@ -202,24 +204,34 @@ fn why_not(evidence: Option<&Evidence>, newest: LayoutVersion, partition: Partit
 }
 
 /// How much a node lacks of a partition, by what others hold of it.
-fn missing(node: NodeId, why: Why, partition: Partition, nodes: &BTreeMap<NodeId, Evidence>) -> Missing {
-    let others = nodes.iter().filter(|(other, _)| **other != node);
-    let counted = others.filter_map(|(_, evidence)| evidence.held.get(&partition));
-    let Some(most) = counted.copied().reduce(Amount::max) else {
+fn missing(known: &Known, node: NodeId, why: Why, partition: Partition, nodes: &BTreeMap<NodeId, Evidence>) -> Missing {
+    let others = || nodes.iter().filter(|(other, _)| **other != node);
+    let counted = || others().filter_map(|(_, evidence)| evidence.held.get(&partition));
+    let Some(at_most) = counted().map(|held| held.amount).reduce(Amount::max) else {
         return Missing {
             uncounted: 1,
             ..Missing::default()
         };
     };
+    // What was written after this node counted is at this node too, as a rule, and not in its count.
+    let most_until = |at_us| {
+        let before = counted().filter(|held| held.at_us <= at_us);
+        before.map(|held| held.amount).reduce(Amount::max).unwrap_or_default()
+    };
     let own = nodes.get(&node).and_then(|evidence| evidence.held.get(&partition));
-    let at_least = match why {
-        Why::Syncing | Why::Comparing => own.map_or(Amount::default(), |own| most.beyond(*own)),
+    let newest = known.newest();
+    let at_least = match (why, own.filter(|own| own.layout == newest)) {
+        (Why::Syncing, Some(own)) => most_until(own.at_us).beyond(own.amount),
+        // What it is only now to begin with.
+        (Why::Syncing, None) if known.peer.knowledge.entered(node, partition) == Some(newest) => at_most,
+        // Those that are compared count at the same time, by clocks that may differ.
+        (Why::Comparing, Some(own)) => most_until(own.at_us.saturating_add(COUNTED_TOGETHER_US)).beyond(own.amount),
         // It may hold everything.
-        Why::Away | Why::Behind | Why::Outdated => Amount::default(),
+        (Why::Syncing | Why::Comparing, None) | (Why::Away | Why::Behind | Why::Outdated, _) => Amount::default(),
     };
     Missing {
         at_least,
-        at_most: most,
+        at_most,
         uncounted: 0,
     }
 }
@@ -260,7 +272,7 @@ mod tests {
     use trellis_spec::layout::{Knowledge, Member, initial};
     use trellis_spec::peer::Peer;
 
-    use crate::cluster::{Worker, WorkerReport};
+    use crate::cluster::{Count, Worker, WorkerReport};
 
     /// Three nodes that hold all of one partition of rows and one of blocks.
     fn newest() -> Layout {
@@ -271,12 +283,17 @@ mod tests {
         initial((1..=3).map(member).collect(), 3, 1).unwrap()
     }
 
+    fn count(rows: u64, bytes: u64, at_us: u64) -> Count {
+        let blocks = 0;
+        Count {
+            amount: Amount { rows, blocks, bytes },
+            at_us,
+            layout: LayoutVersion(1),
+        }
+    }
+
     fn whole() -> Evidence {
-        let held = Amount {
-            rows: 5,
-            blocks: 0,
-            bytes: 500,
-        };
+        let held = count(5, 500, 70);
         Evidence {
             layout: LayoutVersion(1),
             partitions: 2,
@@ -326,11 +343,7 @@ mod tests {
 
     #[test]
     fn who_syncs_lacks_at_least_what_others_hold_more() {
-        let held = Amount {
-            rows: 2,
-            blocks: 0,
-            bytes: 120,
-        };
+        let held = count(2, 120, 71);
         let syncing = Evidence {
             unsynced: vec![Partition(0)],
             held: BTreeMap::from([(Partition(0), held)]),
@@ -341,10 +354,16 @@ mod tests {
             comparison_left_s: Some(2),
             ..whole()
         };
-        let told = judged(Some(syncing));
+        let told = judged(Some(syncing.clone()));
         let [lack] = &told.lacks[..] else { panic!("{told:?}") };
         assert_eq!((lack.why, lack.partitions, lack.left_s), (Why::Syncing, 1, Some(32)));
         assert_eq!((lack.missing.at_least.rows, lack.missing.at_least.bytes), (3, 380));
         assert_eq!(told.missing().at_most.rows, 5);
+        // Others counted later: it may have been told of what they found more.
+        let earlier = Evidence {
+            held: BTreeMap::from([(Partition(0), count(2, 120, 69))]),
+            ..syncing
+        };
+        assert_eq!(judged(Some(earlier)).missing().at_least, Amount::default());
     }
 }

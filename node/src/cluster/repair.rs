@@ -21,7 +21,7 @@ use trellis_spec::layout::{LayoutVersion, Partition};
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::{NodeId, Verdict, Vote};
 
-use super::amount::Amount;
+use super::amount::{Amount, Count};
 use super::contact::{Contact, LOOK_AFTER};
 use super::coordinator::{Coordinator, Place, Spread};
 use super::layouts::Known;
@@ -57,7 +57,7 @@ pub struct Evidence {
     /// Nodes of the layout that did not answer it when they were asked last.
     pub away: Vec<NodeId>,
     /// What was found here of each partition when it was last counted, and what was copied to it since.
-    pub held: BTreeMap<Partition, Amount>,
+    pub held: BTreeMap<Partition, Count>,
     /// What syncs partitions for newer layouts, if it ever had to.
     pub sync: Option<WorkerReport>,
     /// How much longer the comparison will take, or until the next one is done.
@@ -75,7 +75,7 @@ pub struct Evidence {
 pub struct Repairs {
     /// When a partition was last seen to be whole.
     whole: Mutex<BTreeMap<Partition, Seen>>,
-    held: Mutex<BTreeMap<Partition, Amount>>,
+    held: Mutex<BTreeMap<Partition, Count>>,
     pub(super) contact: Contact,
     /// What they and others are doing.
     pub workers: Workers,
@@ -146,25 +146,25 @@ impl Repairs {
     }
 
     /// So much was found here.
-    pub(super) fn note_held(&self, partition: Partition, held: Amount) {
+    pub(super) fn note_held(&self, partition: Partition, held: Count) {
         self.held_table().insert(partition, held);
     }
 
     /// So much came to what was found here.
     pub(super) fn note_copied(&self, partition: Partition, copied: Amount) {
         if let Some(held) = self.held_table().get_mut(&partition) {
-            *held = held.plus(copied);
+            held.amount = held.amount.plus(copied);
         }
     }
 
     /// What is known to be here.
-    pub(super) fn held(&self, partition: Partition) -> Option<Amount> {
+    pub(super) fn held(&self, partition: Partition) -> Option<Count> {
         self.held_table().get(&partition).copied()
     }
 
     /// Blocks that were counted here.
     pub(super) fn blocks_held(&self) -> u64 {
-        self.held_table().values().map(|held| held.blocks).sum()
+        self.held_table().values().map(|held| held.amount.blocks).sum()
     }
 
     /// Compares everything that this node holds.
@@ -216,7 +216,7 @@ impl Repairs {
             unsynced,
             doubtful,
             outdated,
-            away: self.contact.away(),
+            away: self.contact.away(|node| is_member(known, node)),
             held: self.held_table().clone(),
             sync: self.workers.of(env, Worker::Migration),
             comparison_left_s: self.left(env, Worker::Comparison).or_else(|| self.next_look(env)),
@@ -242,7 +242,7 @@ impl Repairs {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held_table(&self) -> MutexGuard<'_, BTreeMap<Partition, Amount>> {
+    fn held_table(&self) -> MutexGuard<'_, BTreeMap<Partition, Count>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -453,4 +453,9 @@ fn mine(known: &Known) -> Vec<Partition> {
     let all = newest.into_iter().flat_map(|newest| newest.partitions());
     all.filter(|partition| newest.is_some_and(|newest| newest.holds(me, *partition)))
         .collect()
+}
+
+fn is_member(known: &Known, node: NodeId) -> bool {
+    let newest = known.peer.knowledge.newest();
+    newest.is_some_and(|newest| newest.member(node).is_some())
 }

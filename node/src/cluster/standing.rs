@@ -139,6 +139,7 @@ impl Standing {
             now.ahead_us.retain(|peer, _| all.contains(peer));
             now.sets = sets;
         });
+        self.memory().need(all.clone());
         self.meet(all);
     }
 

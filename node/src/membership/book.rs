@@ -4,8 +4,9 @@
 //! number is the newer. Entries travel from node to node; nobody changes another one's. A node that moved finds its old
 //! entry in its own book, or hears it from others, and outnumbers it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use blake2::{Blake2b, Digest, digest::consts::U32};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,10 @@ use crate::link::PeerId;
 
 /// Nodes that are remembered.
 pub const CONTACTS_MAX: usize = 1_024;
+/// Nodes of which it is remembered that they were forgotten.
+const FORGOTTEN_MAX: usize = CONTACTS_MAX;
+/// A node that no layout needs and that was not heard of for so long is forgotten. A restart begins to count anew.
+const UNSEEN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Addresses of one node.
 const ADDRESSES_MAX: usize = 4;
 /// A host name of 253 bytes, a colon and a port.
@@ -59,6 +64,10 @@ pub struct Book {
     contacts: BTreeMap<PeerId, Contact>,
     introduced: Vec<Hint>,
     configured: Vec<Hint>,
+    /// When somebody was heard of himself, in monotonic time, or else came to be known.
+    seen: BTreeMap<PeerId, Duration>,
+    /// Who was forgotten, with the number of the entry, oldest first: others may still tell of them.
+    forgotten: VecDeque<(PeerId, u64)>,
     /// Counts changes.
     revision: u64,
 }
@@ -108,6 +117,8 @@ impl Book {
             contacts,
             introduced: written.introduced,
             configured,
+            seen: BTreeMap::new(),
+            forgotten: VecDeque::new(),
             revision: 1,
         }
     }
@@ -150,6 +161,39 @@ impl Book {
         hash.finalize().into()
     }
 
+    /// Somebody answered, or asked.
+    pub fn see(&mut self, peer: PeerId, now: Duration) {
+        self.seen.insert(peer, now);
+        self.forgotten.retain(|(forgotten, _)| *forgotten != peer);
+    }
+
+    /// Forgets those who are not needed and were not seen for long. Those of the configuration stay known by its word.
+    pub fn forget_unseen(&mut self, is_needed: impl Fn(PeerId) -> bool, now: Duration) {
+        let known: BTreeSet<PeerId> = self.known().into_keys().collect();
+        self.seen.retain(|peer, _| known.contains(peer));
+        for peer in known {
+            let seen = *self.seen.entry(peer).or_insert(now);
+            if !is_needed(peer) && now.saturating_sub(seen) >= UNSEEN_MAX {
+                self.forget(peer);
+            }
+        }
+    }
+
+    fn forget(&mut self, peer: PeerId) {
+        let contact = self.contacts.remove(&peer);
+        let introduced = self.introduced.len();
+        self.introduced.retain(|hint| hint.name.key != peer);
+        if contact.is_none() && introduced == self.introduced.len() {
+            return;
+        }
+        self.forgotten
+            .push_back((peer, contact.map_or(0, |contact| contact.number)));
+        if self.forgotten.len() > FORGOTTEN_MAX {
+            self.forgotten.pop_front();
+        }
+        self.revision += 1;
+    }
+
     /// Takes an entry that is newer than what is known. About itself, a node knows better.
     pub fn hear(&mut self, contact: Contact) {
         if !contact.is_sound() {
@@ -166,12 +210,18 @@ impl Book {
         }
         let is_newer = match self.contacts.get(&key) {
             Some(held) => contact.number > held.number,
-            None => self.contacts.len() < CONTACTS_MAX,
+            None => self.contacts.len() < CONTACTS_MAX && !self.is_forgotten(&contact),
         };
         if is_newer {
             self.contacts.insert(key, contact);
             self.revision += 1;
         }
+    }
+
+    /// Others may be slower to forget.
+    fn is_forgotten(&self, contact: &Contact) -> bool {
+        let is_it = |(peer, number): &(PeerId, u64)| *peer == contact.name.key && contact.number <= *number;
+        self.forgotten.iter().any(is_it)
     }
 
     /// A peer tells from where it sees this node: that may be of use to a node that does not know.
@@ -343,6 +393,42 @@ mod tests {
         assert_eq!(one.known().len(), 2);
         let restarted = book(1, one.written(), &["one:1"]);
         assert_eq!(restarted.known(), one.known());
+    }
+
+    #[test]
+    fn who_is_not_needed_and_not_seen_for_long_is_forgotten_whoever_tells_of_it() {
+        let mut one = book(1, Written::default(), &["one:1"]);
+        let (two, three, four) = (
+            book(2, Written::default(), &["two:1"]),
+            book(3, Written::default(), &["three:1"]),
+            book(4, Written::default(), &["four:1"]),
+        );
+        [&two, &three, &four].iter().for_each(|other| tell(other, &mut one));
+        one.introduce(hint(4, "four:2")).unwrap();
+        let known = |one: &Book| {
+            one.contacts()
+                .iter()
+                .map(|contact| contact.name.disk[0])
+                .collect::<Vec<_>>()
+        };
+        let is_needed = |peer| peer == name(3).key;
+        one.forget_unseen(is_needed, Duration::ZERO);
+        let late = UNSEEN_MAX - Duration::from_secs(1);
+        one.forget_unseen(is_needed, late);
+        assert_eq!(known(&one), [1, 2, 3, 4]);
+        one.see(name(2).key, late);
+        let revision = one.revision();
+        one.forget_unseen(is_needed, UNSEEN_MAX);
+        assert_eq!(known(&one), [1, 2, 3]);
+        assert!(one.revision() > revision && !one.known().contains_key(&name(4).key));
+        tell(&four, &mut one);
+        assert_eq!(known(&one), [1, 2, 3], "others may be slower to forget");
+        one.see(name(4).key, UNSEEN_MAX);
+        tell(&four, &mut one);
+        assert_eq!(known(&one), [1, 2, 3, 4], "it is back");
+        one.forget_unseen(|_| false, UNSEEN_MAX + UNSEEN_MAX);
+        assert_eq!(known(&one), [1]);
+        assert!(one.known().contains_key(&name(2).key), "the configuration names it");
     }
 
     #[test]

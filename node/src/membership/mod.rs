@@ -144,16 +144,24 @@ impl Membership {
         })
     }
 
-    /// Asks all peers, now and again and at all news. Whenever it learns something, it says who all are.
-    pub async fn run(self: Arc<Self>, mesh: Arc<Mesh>, every: Duration, say: impl Fn(&[NodeName])) {
+    /// Asks all peers, now and again and at all news. Whenever it learns something, it says who all are. Who is not needed
+    /// is forgotten, after long.
+    pub async fn run(
+        self: Arc<Self>,
+        mesh: Arc<Mesh>,
+        every: Duration,
+        is_needed: impl Fn(PeerId) -> bool,
+        say: impl Fn(&[NodeName]),
+    ) {
         // There is one mesh in the life of a node.
         let _ = self.mesh.set(Arc::downgrade(&mesh));
         let mut applied = None;
         loop {
             let mut asking = self.ask_all(&mesh);
-            while let Some(told) = asking.next().await {
-                told.into_iter().for_each(|told| self.take(told));
+            while let Some((peer, told)) = asking.next().await {
+                told.into_iter().for_each(|told| self.take(peer, told));
             }
+            self.book().forget_unseen(&is_needed, self.env.clock.monotonic());
             let revision = self.book().revision();
             if applied != Some(revision) {
                 mesh.set_peers(self.peers());
@@ -174,6 +182,7 @@ impl Membership {
         let mut book = self.book();
         let before = book.revision();
         if asked.mine.name.key == from {
+            book.see(from, self.env.clock.monotonic());
             book.hear(asked.mine);
         }
         if book.revision() != before {
@@ -187,8 +196,9 @@ impl Membership {
         }
     }
 
-    fn take(&self, told: Told) {
+    fn take(&self, peer: PeerId, told: Told) {
         let mut book = self.book();
+        book.see(peer, self.env.clock.monotonic());
         told.contacts.into_iter().for_each(|contact| book.hear(contact));
         if let Some(seen_at) = told.seen_at {
             book.seen_from(seen_at, self.port);
@@ -196,7 +206,7 @@ impl Membership {
     }
 
     /// The questions to all peers.
-    fn ask_all(&self, mesh: &Mesh) -> FuturesUnordered<Boxed<'static, Option<Told>>> {
+    fn ask_all(&self, mesh: &Mesh) -> FuturesUnordered<Boxed<'static, (PeerId, Option<Told>)>> {
         let book = self.book();
         let asked = Asked {
             mine: book.mine().clone(),
@@ -210,9 +220,12 @@ impl Membership {
             head: head.freeze(),
             body: Bytes::new(),
         };
-        let ask = |peer| -> Boxed<'static, Option<Told>> {
+        let ask = |peer| -> Boxed<'static, (PeerId, Option<Told>)> {
             let (calling, env) = (mesh.call(peer, Lane::Control, message.clone()), self.env.clone());
-            Box::pin(async move { decode(&env.timeout(PATIENCE, calling).await.ok()?.ok()?.head).ok() })
+            Box::pin(async move {
+                let answer = env.timeout(PATIENCE, calling).await.ok().and_then(Result::ok);
+                (peer, answer.and_then(|answer| decode(&answer.head).ok()))
+            })
         };
         peers.into_iter().map(ask).collect()
     }

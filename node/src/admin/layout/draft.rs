@@ -1,10 +1,10 @@
 //! What staged changes would come to.
 
-use trellis_spec::layout::assign::{AssignError, NodeChange, Plan};
+use trellis_spec::layout::assign::{AssignError, NodeChange, Plan, Violation};
 use trellis_spec::layout::{Knowledge, Layout, Member, Unfit, barred, fit, successor};
 use trellis_spec::quorum::NodeId;
 
-use super::report::{Preview, PreviewNode, PreviewZone, Role};
+use super::report::{Placement, Preview, PreviewNode, PreviewZone, Role};
 use super::staged::Staged;
 use crate::config::Redundancy;
 use crate::folder::NodeName;
@@ -30,6 +30,8 @@ pub enum DraftError {
     SameAgain,
     /// No placement is possible.
     Assign(AssignError),
+    /// What was found is not proven to be the best: the planner is wrong, and nobody shall follow it.
+    NotProven(Violation),
     /// It may not follow yet.
     Unfit(Unfit),
 }
@@ -44,6 +46,7 @@ pub fn draft(knowledge: &Knowledge, staged: &Staged) -> Result<Draft, DraftError
     if next.wanted() == newest.wanted() && next.assignment == newest.assignment {
         return Err(DraftError::SameAgain);
     }
+    next.check(Some(newest)).map_err(DraftError::NotProven)?;
     fit::<NodeRules>(knowledge, &next, lo).map_err(DraftError::Unfit)?;
     let plan = Plan::new(
         &newest.demand().nodes,
@@ -85,6 +88,7 @@ impl Draft {
             left: plan.left.len(),
             nodes,
             zones: plan.zones.iter().map(zone).collect(),
+            follows: Placement::Proven,
             not_connected: Vec::new(),
         }
     }

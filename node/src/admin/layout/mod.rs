@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use hyper::StatusCode;
 use trellis_spec::layout::assign::Role::Gateway;
 use trellis_spec::layout::assign::ZoneRedundancy;
-use trellis_spec::layout::{Knowledge, Layout, LayoutVersion, Member, Partition};
+use trellis_spec::layout::{Knowledge, Layout, Member, Partition};
 use trellis_spec::quorum::{Verdict, Vote};
 
 use super::api::{Refused, refused};
@@ -60,7 +60,7 @@ pub async fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
         partitions: newest.assignment.len(),
         partition_bytes: newest.proof.partition_bytes,
         usable_bytes: newest.usable_bytes(),
-        placement: proof(&known.peer.knowledge, newest),
+        placement: proof(&known, newest),
         shares_synced: view.synced,
         shares: view.shares,
         roles: roles(observer, &known, newest),
@@ -71,14 +71,10 @@ pub async fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
 }
 
 /// Checks the proof that the layout carries.
-fn proof(knowledge: &Knowledge, newest: &Layout) -> Placement {
-    let before = newest.version.0.checked_sub(1).map(LayoutVersion);
-    match newest.check(before.and_then(|before| knowledge.layout(before))) {
+fn proof(known: &Known, newest: &Layout) -> Placement {
+    match newest.check(known.before(newest)) {
         Ok(()) => Placement::Proven,
-        Err(violation) => {
-            tracing::warn!(%violation, "the placement of the newest layout is not proven to be the best");
-            Placement::NotProven
-        }
+        Err(_) => Placement::NotProven,
     }
 }
 
@@ -131,6 +127,7 @@ pub fn revert(observer: &Observer) -> Result<StagedReport, Refused> {
 pub async fn preview(observer: &Observer) -> Result<Preview, Refused> {
     let draft = drafted(observer, load(observer)?).await?;
     let mut preview = draft.preview();
+    preview.follows = proof(&observer.layouts(), &draft.newest);
     let warned = draft
         .next
         .members

@@ -233,6 +233,8 @@ pub struct Preview {
     pub nodes: Vec<PreviewNode>,
     /// What changes for each zone.
     pub zones: Vec<PreviewZone>,
+    /// Whether the layout that it follows is proven to be the best; it itself is, or else there is no preview.
+    pub follows: Placement,
     /// Nodes of it that are not connected now.
     pub not_connected: Vec<String>,
 }

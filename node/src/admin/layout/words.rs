@@ -34,6 +34,11 @@ pub(super) fn explain(error: &DraftError, known: &BTreeSet<NodeName>) -> String 
         }
         DraftError::SameAgain => "what is staged is how it is already; `trellis layout revert` forgets it".to_owned(),
         DraftError::Assign(error) => format!("no layout can do what is staged: {}", with_names(error, known)),
+        DraftError::NotProven(violation) => format!(
+            "the layout that was found for what is staged is not the best there is ({}): that is a bug of this program. \
+             Nothing was changed",
+            with_names(violation, known)
+        ),
         DraftError::Unfit(unfit) => explain_unfit(unfit, known),
     }
 }

@@ -186,7 +186,7 @@ pub(super) fn preview(preview: &Preview, options: &str) -> String {
         "layout  {version}, if it is applied
 keeps   {keeping}
 size    {after} fit in all, now {before}
-moves   {moves}{left}
+moves   {moves}{left}{follows}
 
 {nodes}
 
@@ -198,6 +198,10 @@ Next: trellis layout apply --version {version}{options}",
         before = bytes(preview.usable_bytes_before),
         moves = moves(preview),
         left = left(preview.left),
+        follows = match preview.follows {
+            Placement::Proven => "",
+            Placement::NotProven => "\nmends   the newest layout, whose placement is NOT PROVEN to be the best",
+        },
         warning = warning(&preview.not_connected),
     )
 }

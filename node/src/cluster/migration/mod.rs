@@ -266,7 +266,8 @@ impl Syncing<'_> {
     /// How much is here already? Only so can be said how much is missing.
     async fn measure(&self) {
         let (replica, place) = (&self.coordinator.replica, &self.place);
-        if replica.repairs().held(place.partition).is_none() {
+        let held = replica.repairs().held(place.partition);
+        if held.is_none_or(|held| held.layout != place.view.hi) {
             let at = Door {
                 partition: place.partition,
                 view: place.view,

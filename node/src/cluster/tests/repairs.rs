@@ -136,7 +136,14 @@ fn who_was_cut_off_is_not_called_whole_before_it_has_compared_again() {
         simulation.sleep(Duration::from_secs(30)).await;
         let told = sites.sites[0].coordinator.redundancy().await;
         assert!(told.full_until_us.is_some(), "{:?}", told.lacks);
-        let rows = |at: usize| sites.evidence(at).held.values().map(|held| held.rows).sum::<u64>();
+        let rows = |at: usize| {
+            sites
+                .evidence(at)
+                .held
+                .values()
+                .map(|held| held.amount.rows)
+                .sum::<u64>()
+        };
         assert!(rows(0) > 0 && rows(0) == rows(1) && rows(1) == rows(2));
     });
 }
@@ -171,7 +178,14 @@ fn nothing_is_called_full_by_what_was_seen_before_the_layout_changed() {
             assert!(!told.lacks.is_empty(), "whatever is not full has a reason");
         }
         assert!(told.full_until_us.is_some(), "{:?}", told.lacks);
-        let held = |at: usize| sites.evidence(at).held.values().map(|held| held.bytes).sum::<u64>();
+        let held = |at: usize| {
+            sites
+                .evidence(at)
+                .held
+                .values()
+                .map(|held| held.amount.bytes)
+                .sum::<u64>()
+        };
         assert!(
             held(3) >= 20 * INLINE_MAX_BYTES as u64 && held(3) == held(0),
             "{} {}",

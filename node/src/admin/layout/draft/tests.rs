@@ -116,6 +116,27 @@ fn a_node_takes_the_place_of_another_one() {
 }
 
 #[test]
+fn a_layout_with_a_wrong_proof_is_followed_by_one_with_a_right_one() {
+    let mut scene = Scene::new();
+    let newest = scene.knowledge.newest().unwrap().clone();
+    // All replicas at two nodes, where three have room.
+    let forged = Layout {
+        version: newest.version.next(),
+        previous: newest.hash(),
+        replication_factor: 2,
+        assignment: vec![vec![0, 1]; newest.assignment.len()],
+        ..newest.clone()
+    };
+    assert!(forged.check(Some(&newest)).is_err());
+    scene.knowledge.learn(forged.clone()).unwrap();
+    scene.settle();
+    scene.assign(&prefix(4), Some("attic"), Some(STORAGE)).unwrap();
+    let draft = scene.draft().unwrap();
+    assert_eq!(draft.newest, forged);
+    assert_eq!(draft.next.check(Some(&forged)), Ok(()));
+}
+
+#[test]
 fn what_is_staged_adds_up_and_is_there_after_a_restart() {
     let (mut scene, home) = (Scene::new(), tempfile::tempdir().unwrap());
     let file = home.path().join("staged");
