@@ -22,9 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use trellis_node::env::Random;
-use trellis_node::storage::{
-    Block, BlockFiles, BlockSetup, Blocks, Change, DataFolder, DiskRows, Opened, Rows, RowsConfig,
-};
+use trellis_node::storage::{Change, DataFolder, DiskRows, Opened, Rows, RowsConfig};
 
 const ROW_BYTES: usize = 1024;
 const WRITE_TIME: Duration = Duration::from_secs(3);
@@ -57,7 +55,6 @@ fn main() {
         &folder,
         &format!("after a crash, {written} rows of {ROW_BYTES} bytes"),
     ));
-    blocks(&folder);
     fs::remove_dir_all(home).unwrap();
 }
 
@@ -203,42 +200,4 @@ fn memory() -> String {
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .unwrap_or_default();
     format!("{} resident", line.trim())
-}
-
-fn blocks(folder: &DataFolder) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .unwrap();
-    let blocks = Arc::new(BlockFiles::open(folder, &BlockSetup::default(), &Counter(AtomicU8::new(0))).unwrap());
-    let made: Vec<Block> = (0..128u8)
-        .map(|number| Block::named(vec![number; 1 << 20].into()))
-        .collect();
-    runtime.block_on(async {
-        for (what, writers) in [("one after the other", 1), ("16 at once", 16)] {
-            let start = Instant::now();
-            let half = if writers == 1 { &made[..64] } else { &made[64..] };
-            let chunks = half.chunks(half.len() / writers);
-            let tasks: JoinSet<_> = chunks.map(|chunk| put(blocks.clone(), chunk.to_vec())).collect();
-            tasks.join_all().await;
-            println!(
-                "put of 1 MiB blocks, {what}: {:.0} per s",
-                half.len() as f64 / start.elapsed().as_secs_f64()
-            );
-        }
-        let start = Instant::now();
-        for block in &made {
-            assert_eq!(blocks.get(block.name()).await.unwrap().as_ref(), Some(block.data()));
-        }
-        println!(
-            "get of 1 MiB blocks: {:.0} per s",
-            made.len() as f64 / start.elapsed().as_secs_f64()
-        );
-    });
-}
-
-async fn put(blocks: Arc<BlockFiles>, made: Vec<Block>) {
-    for block in made {
-        blocks.put(block).await.unwrap();
-    }
 }

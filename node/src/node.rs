@@ -27,7 +27,8 @@ use crate::link::{ClusterSecret, Mesh, MeshConfig, Network, PeerId, Timing};
 use crate::membership::{Hint, Membership, Start};
 use crate::seeded;
 use crate::storage::{
-    BlockFiles, BlockFolderConfig, BlockSetup, DiskRows, DiskWatch, OpenError, Opened, Rows, RowsConfig, RowsError,
+    BlockFiles, BlockFolderConfig, BlockSetup, BlocksConfig, DiskRows, DiskWatch, OpenError, Opened, Rows, RowsConfig,
+    RowsError,
 };
 use crate::store::{ClusterStore, SecretWrapping};
 use crate::trace::{TraceFiles, TraceSettings};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub rows: RowsConfig,
     /// Where blocks are kept; none means in the data folder.
     pub block_folders: Vec<BlockFolderConfig>,
+    /// How blocks lie in their files.
+    pub blocks: BlocksConfig,
     /// The S3 front door; its clock and its health are the node's.
     pub front: FrontDoorConfig,
     /// Whether what it does is written down.
@@ -161,6 +164,7 @@ impl Node {
             node: name.disk,
             folders: settings.block_folders,
             min_free_bytes: settings.rows.min_free_bytes,
+            config: settings.blocks,
         };
         let blocks = Arc::new(BlockFiles::open(data, &blocks, env.random.as_ref())?);
         tracing::info!(id = %name, start = opened.start_counter, commits = opened.commit_counter, "storage is open");

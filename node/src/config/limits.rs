@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::{BadValue, Config, bad};
+use crate::storage::COMPRESSION_LEVEL_MAX;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -100,6 +101,11 @@ fn ranges(config: &Config) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
         ("limits.collect_pause_ms", limits.collect_pause_ms, 10..=DAY_MS),
         ("limits.collect_grace_ms", limits.collect_grace_ms, 0..=30 * DAY_MS),
         ("limits.collect_steps_per_s", limits.collect_steps_per_s, 1..=1_000_000),
+        (
+            "blocks.compression_level",
+            config.blocks.compression_level,
+            1..=COMPRESSION_LEVEL_MAX,
+        ),
         ("storage.min_free_bytes", storage.min_free_bytes, 0..=1 << 50),
         ("storage.reserve_bytes", storage.reserve_bytes, 0..=1 << 50),
         ("storage.segment_bytes", storage.segment_bytes, MIB..=GIB),

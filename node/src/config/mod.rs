@@ -22,7 +22,7 @@ use crate::logging::{self, LogFormat};
 use crate::membership::is_address;
 use crate::node::Settings;
 use crate::secret_file::SecretFileError;
-use crate::storage::{BlockFolderConfig, RowsConfig};
+use crate::storage::{BlockFolderConfig, BlocksConfig, RowsConfig};
 use crate::store::NewKey;
 use crate::trace::{TRACE_MAX_BYTES, TRACE_PERCENT, TraceSettings};
 pub use generate::{GenerateError, Generated, Generation, generate, write_cluster_secret};
@@ -65,6 +65,9 @@ pub struct Config {
     /// The disk.
     #[serde(default)]
     pub storage: RowsConfig,
+    /// How blocks lie on disk.
+    #[serde(default)]
+    pub blocks: BlocksConfig,
     /// Folders for blocks, each on a disk of its own; without any, they are in the data folder.
     #[serde(default)]
     pub block_folder: Vec<BlockFolderConfig>,
@@ -274,6 +277,7 @@ impl Config {
             timing: self.links.timing,
             rows: self.storage.clone(),
             block_folders: self.block_folder.clone(),
+            blocks: self.blocks.clone(),
             front: FrontDoorConfig {
                 region: s3.region.clone(),
                 domain: s3.domain.clone(),

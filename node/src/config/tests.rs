@@ -38,6 +38,7 @@ fn defaults() -> BTreeMap<String, String> {
     collect("log", &LogConfig::default(), &mut keys);
     collect("limits", &Limits::default(), &mut keys);
     collect("storage", &RowsConfig::default(), &mut keys);
+    collect("blocks", &BlocksConfig::default(), &mut keys);
     keys
 }
 
@@ -148,7 +149,7 @@ fn block_folders_have_paths_and_capacities() {
     assert_eq!(capacities.collect::<Vec<_>>(), [2_000_000_000_000, 1_000]);
     for (capacity, says) in [("\"2T\"", "500GB, 2TB"), ("-1", "500GB, 2TB"), ("\"0\"", "some folder")] {
         let error = with(&folder(capacity)).unwrap_err();
-        assert!(error.contains("block_folder") && error.contains(says), "{error}");
+        assert!(error.contains("capacity") && error.contains(says), "{error}");
     }
     let error = with("[[block_folder]]\npath = \"/mnt/a\"\n").unwrap_err();
     assert!(error.contains("missing field `capacity`"), "{error}");

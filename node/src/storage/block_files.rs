@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::blocks::{Block, BlockName, Blocks, BlocksError};
 use super::disks::{BlockFolderConfig, Disks, FolderSeen};
 use super::folder::{DataFolder, OpenError};
+use super::packing::BlocksConfig;
 use super::pool::Pool;
 use crate::env::{Boxed, Random};
 
@@ -30,6 +31,8 @@ pub struct BlockSetup {
     pub folders: Vec<BlockFolderConfig>,
     /// Free space on each file system under which no new block is taken.
     pub min_free_bytes: u64,
+    /// How blocks lie in their files.
+    pub config: BlocksConfig,
 }
 
 /// The block store of a node.

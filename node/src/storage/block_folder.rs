@@ -1,8 +1,8 @@
 //! Blocks as files: `ab/c/abc…`, 256 folders of 16.
 //!
 //! A file is the block's data and nothing else: its name says what must be in it, its length is the file system's to
-//! know, and `b2sum -l 256` checks it on any machine. Should blocks ever be stored differently, the data folder's format
-//! says so.
+//! know, and `b2sum -l 256` checks it on any machine. Where compression pays ([`super::packing`]), it is one frame of zstd
+//! instead, with `.zst` behind the name. What is read is verified after it was unpacked, so both are the same to all others.
 //!
 //! A new block is written to `incoming/`, synced, renamed, and its folder synced. So a name is never there without all
 //! of its data, and what a crash leaves behind is in `incoming/` alone, where the next start removes it. Everything here
@@ -11,14 +11,16 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
 use super::blocks::{BLOCK_MAX_BYTES, Block, BlockName, BlocksError};
 use super::files::{Files, OpenFor, is_full, parent};
 use super::folder::OpenError;
+use super::folder_syncs::FolderSyncs;
+use super::packing::{Form, Packing};
 
 const INCOMING_FOLDER: &str = "incoming";
 const DAMAGED_FOLDER: &str = "damaged";
@@ -32,28 +34,36 @@ pub(super) struct BlockFolder {
     files: Arc<dyn Files>,
     folder: PathBuf,
     min_free_bytes: u64,
+    packing: Packing,
     /// First-level folders that are known to be on disk, with all folders in them.
     ready: Mutex<BTreeSet<u8>>,
     syncs: FolderSyncs,
     /// For names that were never used in this process.
     counter: AtomicU64,
-    /// Reads that failed since the last one that did not.
-    failed_reads: AtomicU32,
+    /// Blocks that could not be read since the last one that could. One bad block that is asked for again and again says
+    /// little of the others.
+    unreadable: Mutex<BTreeSet<BlockName>>,
     /// Why nothing is written any more.
     closed: OnceLock<String>,
 }
 
 impl BlockFolder {
     /// Opens the blocks in `folder`, which exists, and removes what a crash left half written.
-    pub(super) fn open(files: Arc<dyn Files>, folder: &Path, min_free_bytes: u64) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        files: Arc<dyn Files>,
+        folder: &Path,
+        min_free_bytes: u64,
+        packing: Packing,
+    ) -> Result<Self, OpenError> {
         let opened = Self {
             files,
             folder: folder.to_owned(),
             min_free_bytes,
+            packing,
             ready: Mutex::default(),
             syncs: FolderSyncs::default(),
             counter: AtomicU64::new(0),
-            failed_reads: AtomicU32::new(0),
+            unreadable: Mutex::default(),
             closed: OnceLock::new(),
         };
         opened.prepare().map_err(OpenError::io(folder))?;
@@ -76,9 +86,13 @@ impl BlockFolder {
         &self.files
     }
 
-    /// How many reads failed since the last one that did not.
-    pub(super) fn failed_reads(&self) -> u32 {
-        self.failed_reads.load(Ordering::Relaxed)
+    /// How many blocks could not be read since the last one that could.
+    pub(super) fn unreadable_in_a_row(&self) -> usize {
+        self.unreadable().len()
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, BTreeSet<BlockName>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why nothing is written any more; nothing while it is.
@@ -93,27 +107,29 @@ impl BlockFolder {
             Err(error) if is_full(&error) => return Err(self.full()),
             ready => ready.map_err(|error| self.close(error))?,
         }
-        let path = self.path(block.name());
-        if self.is_whole(block, &path)? {
-            // Another put may have renamed it a moment ago and not be done yet.
-            return self.sync(parent(&path));
+        let leaf = self.leaf(block.name());
+        for form in Form::ALL {
+            if self.is_whole(block, form)? {
+                // Another put may have renamed it a moment ago and not be done yet.
+                return self.sync(&leaf);
+            }
         }
         if self.files.free_bytes(&self.folder).map_err(unreadable)? < self.min_free_bytes {
             return Err(self.full());
         }
-        self.write(block, &path)?;
-        self.sync(parent(&path))
+        self.write(block)?;
+        self.sync(&leaf)
     }
 
     /// Whether the very data of the block are on disk. What has its name and is something else is put aside, so that the
     /// next one who stores a block heals what rotted; what cannot be read is written again.
-    fn is_whole(&self, block: &Block, path: &Path) -> Result<bool, BlocksError> {
-        let Some(bytes) = self.files.size(path).map_err(unreadable)? else {
+    fn is_whole(&self, block: &Block, form: Form) -> Result<bool, BlocksError> {
+        let path = self.path(block.name(), form);
+        if self.files.size(&path).map_err(unreadable)?.is_none() {
             return Ok(false);
-        };
-        let is_long_enough = bytes == block.data().len() as u64;
-        let found = match is_long_enough.then(|| self.read(path, block.data().len())).transpose() {
-            Ok(found) => found,
+        }
+        let found = match self.read(&path) {
+            Ok(found) => found.and_then(|found| form.unpack(found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => {
                 tracing::error!(name = %block.name(), %error, "a block cannot be read and is written again");
@@ -123,65 +139,77 @@ impl BlockFolder {
         if found.as_deref() == Some(block.data()) {
             return Ok(true);
         }
-        match self.put_aside(block.name()) {
+        match self.put_aside(block.name(), form) {
             Ok(_) | Err(BlocksError::Damaged { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn read(&self, path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
-        self.files.open(path, OpenFor::Read)?.read_at(0, bytes)
+    /// What is in a file; nothing if no block is as long.
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let file = self.files.open(path, OpenFor::Read)?;
+        let bytes = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+        let is_short = bytes <= BLOCK_MAX_BYTES;
+        is_short.then(|| file.read_at(0, bytes)).transpose()
     }
 
-    fn write(&self, block: &Block, path: &Path) -> Result<(), BlocksError> {
-        let incoming = self.fresh_path(INCOMING_FOLDER, block.name());
+    fn write(&self, block: &Block) -> Result<(), BlocksError> {
+        let (form, data) = self.packing.pack(block.data());
+        let incoming = self.fresh_path(INCOMING_FOLDER, block.name(), form);
         let written = self.files.open(&incoming, OpenFor::Create).and_then(|file| {
-            file.write_at(0, block.data())?;
+            file.write_at(0, &data)?;
             file.sync_data()?;
-            self.files.rename(&incoming, path)
+            self.files.rename(&incoming, &self.path(block.name(), form))?;
+            // There is one in the other form if it cannot be read.
+            self.remove_if_there(&self.path(block.name(), form.other()))
         });
         match written {
             Ok(()) => Ok(()),
             // Somebody else took the reserve; the next attempt is a new file, so nothing is in doubt.
-            Err(error) if is_full(&error) => match self.files.remove(&incoming) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.close(error)),
-                Ok(()) | Err(_) => Err(self.full()),
+            Err(error) if is_full(&error) => match self.remove_if_there(&incoming) {
+                Err(error) => Err(self.close(error)),
+                Ok(()) => Err(self.full()),
             },
             Err(error) => Err(self.close(error)),
+        }
+    }
+
+    fn remove_if_there(&self, path: &Path) -> io::Result<()> {
+        match self.files.remove(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
         }
     }
 
     pub(super) fn get(&self, name: BlockName) -> Result<Option<Bytes>, BlocksError> {
         let found = self.load(name);
         match &found {
-            Ok(Some(_)) => self.failed_reads.store(0, Ordering::Relaxed),
-            Err(BlocksError::Unreadable(_)) => _ = self.failed_reads.fetch_add(1, Ordering::Relaxed),
+            Ok(Some(_)) => self.unreadable().clear(),
+            Err(BlocksError::Unreadable(_)) => _ = self.unreadable().insert(name),
             Ok(None) | Err(_) => {}
         }
         found
     }
 
     fn load(&self, name: BlockName) -> Result<Option<Bytes>, BlocksError> {
-        let file = match self.files.open(&self.path(name), OpenFor::Read) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
-        };
-        let bytes = usize::try_from(file.size().map_err(unreadable)?).unwrap_or(usize::MAX);
-        if bytes > BLOCK_MAX_BYTES {
-            return self.put_aside(name);
+        let mut failed = None;
+        for form in Form::ALL {
+            match self.read(&self.path(name, form)) {
+                Ok(found) => match found.and_then(|found| form.unpack(found)) {
+                    Some(data) if BlockName::of(&data) == name => return Ok(Some(Bytes::from(data))),
+                    Some(_) | None => return self.put_aside(name, form),
+                },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => failed = Some(unreadable(error)),
+            }
         }
-        let data = file.read_at(0, bytes).map_err(unreadable)?;
-        if BlockName::of(&data) != name {
-            return self.put_aside(name);
-        }
-        Ok(Some(Bytes::from(data)))
+        failed.map_or(Ok(None), Err)
     }
 
     /// Moves a damaged file to where nobody serves from.
-    fn put_aside(&self, name: BlockName) -> Result<Option<Bytes>, BlocksError> {
+    fn put_aside(&self, name: BlockName, form: Form) -> Result<Option<Bytes>, BlocksError> {
         self.check_open()?;
-        let (path, kept) = (self.path(name), self.fresh_path(DAMAGED_FOLDER, name));
+        let (path, kept) = (self.path(name, form), self.fresh_path(DAMAGED_FOLDER, name, form));
         match self.files.rename(&path, &kept) {
             // Another reader was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -199,18 +227,28 @@ impl BlockFolder {
     }
 
     pub(super) fn size(&self, name: BlockName) -> Result<Option<u64>, BlocksError> {
-        self.files.size(&self.path(name)).map_err(unreadable)
+        for form in Form::ALL {
+            match self.files.size(&self.path(name, form)) {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    self.unreadable().insert(name);
+                    return Err(unreadable(error));
+                }
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn remove(&self, name: BlockName) -> Result<(), BlocksError> {
         self.check_open()?;
         // An earlier process may have removed the file and died before that was on disk, so it is synced anyway.
         self.ready_folder(name).map_err(|error| self.close(error))?;
-        let path = self.path(name);
-        match self.files.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.close(error)),
-            Ok(()) | Err(_) => self.sync(parent(&path)),
+        for form in Form::ALL {
+            let removed = self.remove_if_there(&self.path(name, form));
+            removed.map_err(|error| self.close(error))?;
         }
+        self.sync(&self.leaf(name))
     }
 
     pub(super) fn list(&self, after: Option<BlockName>, limit: usize) -> Result<Vec<BlockName>, BlocksError> {
@@ -224,8 +262,9 @@ impl BlockFolder {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other.map_err(unreadable)?,
             };
-            let names = names.iter().filter_map(|name| BlockName::parse(name));
+            let names = names.iter().filter_map(|name| Form::parse(name));
             found.extend(names.filter(|name| after.is_none_or(|after| *name > after)));
+            found.dedup();
         }
         found.truncate(limit);
         Ok(found)
@@ -239,22 +278,24 @@ impl BlockFolder {
             .saturating_sub(self.min_free_bytes))
     }
 
-    fn path(&self, name: BlockName) -> PathBuf {
+    /// The folder that the block's file is in.
+    fn leaf(&self, name: BlockName) -> PathBuf {
         let text = name.to_string();
-        [
-            self.folder.as_path(),
-            Path::new(&text[..2]),
-            Path::new(&text[2..3]),
-            Path::new(&text),
-        ]
-        .iter()
-        .collect()
+        self.folder.join(&text[..2]).join(&text[2..3])
     }
 
-    fn fresh_path(&self, folder: &str, name: BlockName) -> PathBuf {
+    fn path(&self, name: BlockName, form: Form) -> PathBuf {
+        self.leaf(name).join(format!("{name}{}", form.suffix()))
+    }
+
+    fn fresh_path(&self, folder: &str, name: BlockName, form: Form) -> PathBuf {
         let kind = self.folder.join(folder);
         loop {
-            let path = kind.join(format!("{name}-{}", self.counter.fetch_add(1, Ordering::Relaxed)));
+            let path = kind.join(format!(
+                "{name}{}-{}",
+                form.suffix(),
+                self.counter.fetch_add(1, Ordering::Relaxed)
+            ));
             // Those put aside by earlier processes are still there.
             if !matches!(self.files.size(&path), Ok(Some(_))) {
                 return path;
@@ -264,7 +305,7 @@ impl BlockFolder {
 
     /// Makes sure, once in the life of a process, that the block's folder and its fifteen sisters are on disk.
     fn ready_folder(&self, name: BlockName) -> io::Result<()> {
-        let mut ready = locked(&self.ready);
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         if ready.contains(&name.0[0]) {
             return Ok(());
         }
@@ -311,59 +352,4 @@ impl BlockFolder {
 
 fn unreadable(error: io::Error) -> BlocksError {
     BlocksError::Unreadable(error.to_string())
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Syncs of folders, those that wait together in one round.
-///
-/// On a journaling file system the first sync of a round commits every rename before it, and the others find nothing to
-/// do; one after the other is therefore cheaper than all at once.
-#[derive(Default)]
-struct FolderSyncs {
-    rounds: Mutex<Rounds>,
-    ended: Condvar,
-}
-
-#[derive(Default)]
-struct Rounds {
-    /// Folders for the next round.
-    waiting: BTreeSet<PathBuf>,
-    begun: u64,
-    ended: u64,
-    /// The error that ended all.
-    failed: Option<String>,
-}
-
-impl FolderSyncs {
-    fn sync(&self, files: &dyn Files, folder: &Path) -> Result<(), String> {
-        let mut rounds = locked(&self.rounds);
-        rounds.waiting.insert(folder.to_owned());
-        // The round that is under way may have synced the folder before the caller's change.
-        let mine = rounds.begun + 1;
-        while rounds.ended < mine && rounds.failed.is_none() {
-            rounds = if rounds.begun == rounds.ended {
-                self.run_round(files, rounds)
-            } else {
-                self.ended.wait(rounds).unwrap_or_else(PoisonError::into_inner)
-            };
-        }
-        rounds.failed.clone().map_or(Ok(()), Err)
-    }
-
-    fn run_round<'a>(&'a self, files: &dyn Files, mut rounds: MutexGuard<'a, Rounds>) -> MutexGuard<'a, Rounds> {
-        rounds.begun += 1;
-        let folders = std::mem::take(&mut rounds.waiting);
-        drop(rounds);
-        let failed = folders.iter().find_map(|folder| files.sync_folder(folder).err());
-        let mut rounds = locked(&self.rounds);
-        rounds.ended += 1;
-        if let Some(error) = failed {
-            rounds.failed = Some(error.to_string());
-        }
-        self.ended.notify_all();
-        rounds
-    }
 }

@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::claim::{Claimed, Marker, read_marker};
 use super::order::Entrant;
 use crate::storage::OpenError;
+use crate::storage::block_files::BlockSetup;
 use crate::storage::block_folder::BlockFolder;
 use crate::storage::files::Files;
+use crate::storage::packing::Packing;
 
-/// Reads that failed, with none between them that succeeded, after which a disk counts as dead.
-const FAILED_READS_MAX: u32 = 8;
+/// Blocks that could not be read, with none between them that could, after which a disk counts as dead.
+const UNREADABLE_MAX: usize = 8;
 
 /// Opens the files below a folder; the tests have disks of their own.
 pub(super) type OpenFiles = dyn Fn(&Path) -> io::Result<Arc<dyn Files>> + Send + Sync;
@@ -29,6 +31,7 @@ pub(super) struct Disk {
     claimed: Claimed,
     open: Arc<OpenFiles>,
     min_free_bytes: u64,
+    packing: Packing,
     state: Mutex<State>,
 }
 
@@ -75,13 +78,15 @@ pub enum FolderState {
 
 impl Disk {
     /// Opens the folder, which is there.
-    pub(super) fn open(claimed: Claimed, open: Arc<OpenFiles>, min_free_bytes: u64) -> Result<Self, OpenError> {
+    pub(super) fn open(claimed: Claimed, open: Arc<OpenFiles>, setup: &BlockSetup) -> Result<Self, OpenError> {
         let files = open(&claimed.path).map_err(OpenError::io(&claimed.path))?;
-        let folder = BlockFolder::open(files, &claimed.path, min_free_bytes)?;
+        let (min_free_bytes, packing) = (setup.min_free_bytes, Packing::from(&setup.config));
+        let folder = BlockFolder::open(files, &claimed.path, min_free_bytes, packing)?;
         Ok(Disk {
             claimed,
             open,
             min_free_bytes,
+            packing,
             state: Mutex::new(State::InUse(Arc::new(folder))),
         })
     }
@@ -140,8 +145,8 @@ impl Disk {
         let path = self.path().display();
         let (why, returns) = if let Err(why) = self.check(folder.files()) {
             (why, Returns::WhenSeen)
-        } else if folder.failed_reads() >= FAILED_READS_MAX {
-            let why = format!("{FAILED_READS_MAX} reads in a row failed; look at the kernel's log");
+        } else if folder.unreadable_in_a_row() >= UNREADABLE_MAX {
+            let why = format!("{UNREADABLE_MAX} blocks in a row could not be read; look at the kernel's log");
             (why, Returns::AfterItWasGone)
         } else {
             return None;
@@ -169,7 +174,7 @@ impl Disk {
             return None;
         }
         let path = self.path().display();
-        match BlockFolder::open(files, self.path(), self.min_free_bytes) {
+        match BlockFolder::open(files, self.path(), self.min_free_bytes, self.packing) {
             Ok(folder) => {
                 tracing::info!(%path, "a block folder is back in use");
                 Some(State::InUse(Arc::new(folder)))

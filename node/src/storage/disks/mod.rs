@@ -55,7 +55,7 @@ impl Disks {
         random: &dyn Random,
     ) -> Result<Self, OpenError> {
         let claimed = claim::claim(data, setup.node, &setup.folders, random)?;
-        let disk = |claimed| Disk::open(claimed, open.clone(), setup.min_free_bytes);
+        let disk = |claimed| Disk::open(claimed, open.clone(), setup);
         Ok(Disks::of(claimed.into_iter().map(disk).collect::<Result<_, _>>()?))
     }
 
@@ -93,7 +93,7 @@ impl Disks {
         // Where it lies already it is verified, and healed if need be.
         let mut homes = match self.count() {
             1 => Vec::new(),
-            _ => self.holders(name)?,
+            _ => self.holders(name),
         };
         homes.extend(self.takers(name));
         put_into_first(&homes, block).unwrap_or_else(|| Err(self.away(name)))
@@ -152,7 +152,7 @@ impl Disks {
 
     /// Brings a block to where it belongs, or as near as there is room, and removes it everywhere else.
     pub(super) fn settle(&self, name: BlockName) -> Result<(), BlocksError> {
-        let holders = self.holders(name)?;
+        let holders = self.holders(name);
         let takers = self.takers(name);
         let settled = match (holders.as_slice(), takers.first()) {
             (_, None) | ([], _) => return Ok(()),
@@ -178,14 +178,11 @@ impl Disks {
         Ok(takers.iter().find(|taker| taker.put(&block).is_ok()).cloned())
     }
 
-    fn holders(&self, name: BlockName) -> Result<Vec<Arc<BlockFolder>>, BlocksError> {
-        let mut holders = Vec::new();
-        for folder in self.folders(name) {
-            if folder.has(name)? {
-                holders.push(folder);
-            }
-        }
-        Ok(holders)
+    /// The disks that have the block, as far as they can tell.
+    fn holders(&self, name: BlockName) -> Vec<Arc<BlockFolder>> {
+        let mut folders = self.folders(name);
+        folders.retain(|folder| folder.has(name) == Ok(true));
+        folders
     }
 
     /// Finds out whether disks went away or came back, and says whether any did.

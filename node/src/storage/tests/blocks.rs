@@ -1,24 +1,19 @@
-//! What every block store owes, and what only files have to fear.
+//! What every block store owes.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::power_loss::{LOSSES, Loss};
-use super::sim_disk::SimDisk;
-use super::{Seeded, block_on, env};
+use super::{block_on, env};
 use crate::size::Capacity;
-use crate::storage::block_folder::BlockFolder;
-use crate::storage::files::Files;
 use crate::storage::{
-    BLOCK_MAX_BYTES, Block, BlockFiles, BlockFolderConfig, BlockName, BlockSetup, Blocks, BlocksError, DataFolder,
-    MemoryBlockDisk, MemoryBlocks,
+    BLOCK_MAX_BYTES, Block, BlockFiles, BlockFolderConfig, BlockName, BlockSetup, Blocks, BlocksError, Compression,
+    DataFolder, MemoryBlockDisk, MemoryBlocks,
 };
 
 /// A block store and a way to make it rot.
@@ -64,7 +59,7 @@ impl OnDisk {
         Self::with(tempfile::tempdir().unwrap(), Vec::new())
     }
 
-    /// In folders of their own.
+    /// In folders of their own, and compressed.
     fn on_three_disks() -> Self {
         let home = tempfile::tempdir().unwrap();
         let folder = |(name, bytes): (&str, u64)| {
@@ -74,7 +69,10 @@ impl OnDisk {
             BlockFolderConfig { path, capacity }
         };
         let folders = [("one", 1), ("two", 2), ("three", 3)].map(folder);
-        Self::with(home, folders.into())
+        let mut subject = Self::with(home, folders.into());
+        subject.setup.config.compression = Compression::Zstd;
+        subject.crash();
+        subject
     }
 
     fn with(home: TempDir, folders: Vec<BlockFolderConfig>) -> Self {
@@ -93,10 +91,11 @@ impl OnDisk {
 
     fn path(&self, name: BlockName) -> PathBuf {
         let text = name.to_string();
-        let inner: PathBuf = [&text[..2], &text[2..3], &text].iter().collect();
+        let leaf: PathBuf = [&text[..2], &text[2..3]].iter().collect();
         let own = self.home.path().join("blocks");
         let folders = self.setup.folders.iter().map(|folder| folder.path.clone()).chain([own]);
-        let mut files = folders.map(|folder| folder.join(&inner));
+        let leaves = folders.map(|folder| folder.join(&leaf));
+        let mut files = leaves.flat_map(|leaf| [leaf.join(&text), leaf.join(format!("{text}.zst"))]);
         files.find(|file| file.exists()).unwrap()
     }
 }
@@ -129,8 +128,14 @@ fn every_subject(suite: impl Fn(&mut dyn Subject)) {
     suite(&mut OnDisk::on_three_disks());
 }
 
-fn block(number: u64) -> Block {
-    Block::named(Bytes::from(format!("block {number}").repeat(1 + number as usize % 90)))
+/// One in three is long enough to be compressed where that is done.
+pub(super) fn block(number: u64) -> Block {
+    let times = if number.is_multiple_of(3) {
+        1000
+    } else {
+        1 + number as usize % 90
+    };
+    Block::named(Bytes::from(format!("block {number}").repeat(times)))
 }
 
 #[test]
@@ -320,119 +325,6 @@ fn what_a_crash_left_half_written_is_removed() {
     let kept = fs::read_dir(subject.home.path().join("blocks/damaged")).unwrap();
     let kept: Vec<_> = kept.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
     assert_eq!(kept, [b"cut"], "and kept for whoever wants to know why");
-}
-
-fn open_folder(disk: &SimDisk, min_free_bytes: u64) -> BlockFolder {
-    BlockFolder::open(Arc::new(disk.clone()), Path::new("/"), min_free_bytes).unwrap()
-}
-
-#[test]
-fn the_power_may_go_at_every_step() {
-    let disk = SimDisk::new();
-    let folder = open_folder(&disk, 0);
-    let random = Seeded::new(1);
-    // For each block: at which step it was answered as stored, or as removed.
-    let mut answers: BTreeMap<BlockName, Vec<(usize, bool)>> = BTreeMap::new();
-    let mut begun: BTreeMap<BlockName, Vec<usize>> = BTreeMap::new();
-    for _ in 0..60 {
-        let block = block(random.below(12) as u64);
-        let removes = random.below(3) == 0;
-        begun.entry(block.name()).or_default().push(disk.steps());
-        if removes {
-            folder.remove(block.name())
-        } else {
-            folder.put(&block)
-        }
-        .unwrap();
-        answers.entry(block.name()).or_default().push((disk.steps(), !removes));
-    }
-    for steps in 0..=disk.steps() {
-        let loss = LOSSES[steps % LOSSES.len()];
-        let left = open_folder(&disk.after_power_cut(steps, loss, steps as u64), 0);
-        for (name, answers) in &answers {
-            let found = left
-                .get(*name)
-                .unwrap_or_else(|error| panic!("{steps} steps, {loss:?}: {error}"));
-            let answered = answers.iter().rposition(|(at, _)| *at <= steps);
-            let busy = begun[name].iter().filter(|at| **at < steps).count() > answered.map_or(0, |at| at + 1);
-            if !busy {
-                let expected = answered.is_some_and(|at| answers[at].1);
-                assert_eq!(found.is_some(), expected, "{steps} steps, {loss:?}, {name}");
-            }
-        }
-        assert_eq!(
-            left.list(None, 100)
-                .unwrap()
-                .iter()
-                .filter(|name| !answers.contains_key(name))
-                .count(),
-            0
-        );
-    }
-}
-
-#[test]
-fn a_failed_write_closes_for_writing_and_reads_go_on() {
-    for fails_after in 0..5 {
-        let disk = SimDisk::new();
-        let folder = open_folder(&disk, 0);
-        folder.put(&block(1)).unwrap();
-        // In the same folder, so that the fault meets the put itself.
-        let sister = (2..)
-            .map(block)
-            .find(|sister| sister.name().0[0] == block(1).name().0[0])
-            .unwrap();
-        disk.fail_after(fails_after);
-        assert!(
-            matches!(folder.put(&sister), Err(BlocksError::Closed(_))),
-            "step {fails_after}"
-        );
-        assert!(matches!(folder.put(&block(1)), Err(BlocksError::Closed(_))));
-        assert!(matches!(folder.remove(block(1).name()), Err(BlocksError::Closed(_))));
-        assert_eq!(folder.get(block(1).name()).unwrap().as_ref(), Some(block(1).data()));
-        let after = open_folder(&disk.after_power_cut(disk.steps(), Loss::Everything, 1), 0);
-        assert!(after.has(block(1).name()).unwrap());
-        after.put(&sister).unwrap();
-    }
-}
-
-#[test]
-fn a_block_that_an_earlier_process_left_unsynced_is_synced_before_the_answer() {
-    let disk = SimDisk::new();
-    let folder = open_folder(&disk, 0);
-    folder.put(&block(1)).unwrap();
-    folder.remove(block(1).name()).unwrap();
-    // Created, written, synced, renamed; killed before its folder is synced.
-    disk.fail_after(4);
-    folder.put(&block(1)).unwrap_err();
-    let restarted = open_folder(&disk, 0);
-    assert!(restarted.has(block(1).name()).unwrap());
-    restarted.put(&block(1)).unwrap();
-    let left = open_folder(&disk.after_power_cut(disk.steps(), Loss::Everything, 1), 0);
-    assert!(left.has(block(1).name()).unwrap());
-}
-
-#[test]
-fn a_full_disk_refuses_puts_and_nothing_else() {
-    let disk = SimDisk::new();
-    let folder = open_folder(&disk, 1000);
-    disk.set_capacity(5000);
-    folder.put(&block(1)).unwrap();
-    let refused = (2..100).find_map(|number| folder.put(&block(number)).err()).unwrap();
-    assert_eq!(
-        refused,
-        BlocksError::Full {
-            folder: "/".into(),
-            min_free_bytes: 1000
-        }
-    );
-    // Beyond the reserve, too: whoever else writes to the disk may take all of it.
-    disk.set_capacity(0);
-    let keen = open_folder(&disk, 0);
-    assert!(matches!(keen.put(&block(500)), Err(BlocksError::Full { .. })));
-    assert_eq!(disk.list(Path::new("/incoming")).unwrap(), [""; 0]);
-    assert_eq!(folder.get(block(1).name()).unwrap().as_ref(), Some(block(1).data()));
-    folder.remove(block(1).name()).unwrap();
 }
 
 #[derive(Debug, Clone)]

@@ -120,6 +120,7 @@ impl Scene {
             node,
             folders: self.folders.clone(),
             min_free_bytes: 1,
+            ..BlockSetup::default()
         };
         let (first, faults) = (self.path("a"), self.faults.clone());
         let open = move |path: &Path| -> io::Result<Arc<dyn Files>> {

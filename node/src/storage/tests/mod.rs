@@ -1,6 +1,7 @@
 //! One suite for every row store and one for every block store, and what only the real ones have to fear: power cuts,
 //! damaged files, full disks.
 
+mod block_folder;
 mod blocks;
 mod conformance;
 mod disk_rows;
