@@ -21,7 +21,9 @@ use crate::history::{Condition, Outcome as Told};
 use crate::s3client::Recorder;
 
 /// How long it may take until everything is everywhere.
-const FULL_WITHIN: Duration = Duration::from_secs(120);
+const FULL_WITHIN: Duration = Duration::from_secs(300);
+/// How often nodes are told to compare their copies until then.
+const COMPARE_EVERY: Duration = Duration::from_secs(20);
 /// How long a node that comes back has to find out how it stands.
 const STANDS_WITHIN: Duration = Duration::from_secs(30);
 /// How often is asked.
@@ -59,10 +61,14 @@ pub(super) async fn run(mut audit: Audit<'_>, replaced: &[Replaced], outcome: &m
 impl Audit<'_> {
     /// Waits until a node says that everything written before `since_ms` is everywhere, and looks whether it is.
     async fn claim_is_true(&self, since_ms: u64, when: &str, outcome: &mut Outcome) -> Result<bool, ClusterError> {
-        let clock = Clock::start();
+        let (clock, mut compared) = (Clock::start(), None);
         let node = loop {
             if let Some(node) = self.claims_full(since_ms).await {
                 break node;
+            }
+            if compared.is_none_or(|compared| clock.elapsed() > compared + COMPARE_EVERY) {
+                self.compare().await;
+                compared = Some(clock.elapsed());
             }
             if clock.elapsed() > FULL_WITHIN {
                 let copies = self.status(1).await["copies"]["lacks"].to_string();
@@ -84,6 +90,14 @@ impl Audit<'_> {
             ));
         }
         Ok(truth.missing.is_empty())
+    }
+
+    /// Has every node compare its copies now: by themselves they do so every ten minutes.
+    async fn compare(&self) {
+        for node in 1..=self.operator.nodes {
+            // Who does not answer is asked again later.
+            let _ = self.operator.run(node, &["repair", "compare"]).await;
+        }
     }
 
     /// The first node that says so.

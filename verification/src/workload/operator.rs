@@ -180,7 +180,7 @@ impl Operator {
         holders.chain(idle).collect()
     }
 
-    async fn run(&self, at: u16, arguments: &[&str]) -> Option<String> {
+    pub(super) async fn run(&self, at: u16, arguments: &[&str]) -> Option<String> {
         self.ask(&self.folder.join(format!("node-{at}.toml")), arguments).await
     }
 
