@@ -11,7 +11,7 @@ use std::sync::Arc;
 use trellis_node::cluster::{Layouts, decode};
 use trellis_node::env::Env;
 use trellis_node::folder::read_name;
-use trellis_node::storage::{BlockFiles, BlockSetup, Blocks, DataFolder, DiskRows, Rows, RowsConfig};
+use trellis_node::storage::{BlockFiles, BlockSetup, Blocks, BlocksConfig, DataFolder, DiskRows, Rows, RowsConfig};
 use trellis_spec::layout::{Knowledge, Layout, LayoutVersion, Partition};
 use trellis_spec::peer::Peer;
 use trellis_spec::quorum::{NodeId, majority};
@@ -124,6 +124,7 @@ impl Copy {
             node: name.disk,
             folders: Vec::new(),
             min_free_bytes: 0,
+            config: BlocksConfig::default(),
         };
         Ok(Copy {
             me,
