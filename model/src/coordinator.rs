@@ -81,6 +81,8 @@ pub enum Move {
         /// What for.
         why: Why,
     },
+    /// Wants the floor raised where it runs, then `on_raised`.
+    Raise(Stamp),
     /// Wants these rows copied where it runs, then `on_copied`.
     Copy(Vec<(Key, Accepted<Cargo>)>),
     /// Wants to know what became of the bucket of this row, by `on_gated`.
@@ -94,7 +96,8 @@ impl Move {
     pub fn into_question(self) -> Option<(u32, Audience, Call)> {
         match self {
             Move::Ask { round, audience, call } => Some((round, audience, call)),
-            Move::Wait | Move::Stamp { .. } | Move::Copy(_) | Move::Gated(_) | Move::Done(_) => None,
+            Move::Wait | Move::Stamp { .. } | Move::Raise(_) | Move::Copy(_) => None,
+            Move::Gated(_) | Move::Done(_) => None,
         }
     }
 }
@@ -146,6 +149,10 @@ pub trait Coordinator: Plain + Debug + Send + Sync {
     fn on_patience(&mut self) -> Move;
     /// Its view rose: answers under the older one are void.
     fn on_view(&mut self, raised: &Raised) -> Move;
+    /// The floor is raised.
+    fn on_raised(&mut self) -> Move {
+        Move::Wait
+    }
     /// The rows of [`Move::Copy`] were copied, but for those that a promise above this stamp kept out.
     fn on_copied(&mut self, _: Vec<(Key, Stamp)>) -> Move {
         Move::Wait
@@ -277,7 +284,7 @@ pub fn uncontested(step: Move) -> Move {
             above,
             why: Why::NextAttempt,
         },
-        Move::Wait | Move::Ask { .. } | Move::Copy(_) | Move::Gated(_) | Move::Done(_) => step,
+        Move::Wait | Move::Ask { .. } | Move::Raise(_) | Move::Copy(_) | Move::Gated(_) | Move::Done(_) => step,
     }
 }
 

@@ -113,7 +113,7 @@ fn next(world: &World, state: &State, op: u8) -> Option<Action> {
     let mut actions = Vec::new();
     world.actions(state, &mut actions);
     let stamp = Action::Restamp { op, far: true };
-    let deliver = |action: &Action| matches!(action, Action::Deliver { op: other, .. } if *other == op);
+    let deliver = |action: &Action| matches!(action, Action::Deliver { op: other, .. } | Action::GoOn { op: other } if *other == op);
     let patience = Action::Patience { op };
     if actions.contains(&stamp) {
         return Some(stamp);

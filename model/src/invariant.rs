@@ -20,7 +20,7 @@ pub fn synced_nodes_hold_what_was_acknowledged(_: &World, state: &State) -> bool
     let holds = |column: &Arc<Column>| {
         let seat = column.seat;
         let exempt = is_gone(column) || seat.entered > seat.synced;
-        exempt || answered_before(state, seat.synced).all(|(key, stamp)| ballot(column, key) >= stamp)
+        exempt || answered_before(state, seat.synced).all(|(key, stamp)| holds(state, column, key) >= stamp)
     };
     state.columns.iter().all(holds)
 }
@@ -28,7 +28,7 @@ pub fn synced_nodes_hold_what_was_acknowledged(_: &World, state: &State) -> bool
 /// I3: every acknowledged value, or a newer one, is on a majority of the oldest active layout.
 pub fn a_majority_holds_what_was_acknowledged(world: &World, state: &State) -> bool {
     let mut answered = answered_before(state, LayoutVersion(u64::MAX));
-    answered.all(|(key, stamp)| world.on_majority(state, |column| ballot(column, key) >= stamp))
+    answered.all(|(key, stamp)| world.on_majority(state, |column| holds(state, column, key) >= stamp))
 }
 
 /// I4: once a node dropped its rows, every replica of the layout that it dropped them for holds what was acknowledged
@@ -41,7 +41,7 @@ pub fn every_new_owner_holds_what_an_old_one_dropped(world: &World, state: &Stat
         let mut owners = owners.map(|index| &state.columns[index]);
         owners.all(|owner| {
             let exempt = is_gone(owner) || owner.seat.entered > layout;
-            exempt || answered_before(state, layout).all(|(key, stamp)| ballot(owner, key) >= stamp)
+            exempt || answered_before(state, layout).all(|(key, stamp)| holds(state, owner, key) >= stamp)
         })
     })
 }
@@ -68,7 +68,7 @@ pub fn promises_are_kept(world: &World, state: &State) -> bool {
     state.ghost.prepared.iter().all(|(key, promised)| {
         world.on_majority(state, |column| {
             let cell = &column.rows[usize::from(key.0)];
-            cell.promised.max(cell.ballot()) >= *promised
+            cell.promised.max(holds(state, column, *key)) >= *promised
         })
     })
 }
@@ -107,6 +107,13 @@ fn is_gone(column: &Column) -> bool {
     column.seat.dropped > LayoutVersion::default()
 }
 
-fn ballot(column: &Column, key: Key) -> Stamp {
-    column.rows[usize::from(key.0)].ballot()
+/// The ballot of what a replica holds; where it holds nothing, the newest tombstone of the row that was forgotten and is
+/// not above the floor.
+fn holds(state: &State, column: &Column, key: Key) -> Stamp {
+    let cell = &column.rows[usize::from(key.0)];
+    let forgotten = state.ghost.forgotten.get(&key).copied().unwrap_or(Stamp::ZERO);
+    match cell.accepted {
+        None if forgotten <= column.floor => forgotten,
+        None | Some(_) => cell.ballot(),
+    }
 }

@@ -14,6 +14,8 @@ use trellis_spec::layout::{
 use trellis_spec::peer::{Stored, serve_row};
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{self, Accepted, Copied, Request, Served};
+use trellis_spec::stamp::Stamp;
+use trellis_spec::tombstone::{self, Inward, Reports};
 
 use crate::coordinator::Coordinator;
 use crate::operation::{self, Order};
@@ -72,6 +74,14 @@ pub trait Protocol: Send + Sync {
     ) -> Option<Droppable>;
     /// May a node be in the next layout?
     fn may_enter(&self, knowledge: &Knowledge, me: NodeId, lo: LayoutVersion) -> bool;
+    /// Does a node serve the partition that it entered?
+    fn is_open(&self, entered: LayoutVersion, synced: LayoutVersion, raised: LayoutVersion) -> bool;
+    /// May a node forget rows on reports under a view?
+    fn may_forget(&self, knowledge: &Knowledge, me: NodeId, view: View, inward: Inward) -> bool;
+    /// Do reports allow to forget a tombstone?
+    fn allow(&self, reports: &Reports, tombstone: Stamp) -> bool;
+    /// The floor after a tombstone was forgotten.
+    fn forgotten(&self, cell: &register::Cell<Cargo>, floor: Stamp, tombstone: Stamp) -> Option<Stamp>;
     /// Is this guard of the driver's left out?
     fn lacks(&self, flaw: Flaw) -> bool;
 }
@@ -144,6 +154,22 @@ impl<R: Rules + Send + Sync + 'static> Protocol for Run<R> {
         layout::may_enter::<R>(knowledge, me, PARTITION, lo)
     }
 
+    fn is_open(&self, entered: LayoutVersion, synced: LayoutVersion, raised: LayoutVersion) -> bool {
+        layout::is_open::<R>(entered, synced, raised)
+    }
+
+    fn may_forget(&self, knowledge: &Knowledge, me: NodeId, view: View, inward: Inward) -> bool {
+        tombstone::may_forget::<R>(knowledge, me, PARTITION, view, inward)
+    }
+
+    fn allow(&self, reports: &Reports, ballot: Stamp) -> bool {
+        reports.allow::<R>(ballot)
+    }
+
+    fn forgotten(&self, cell: &register::Cell<Cargo>, floor: Stamp, ballot: Stamp) -> Option<Stamp> {
+        tombstone::forgotten::<Cargo, R>(cell, floor, ballot)
+    }
+
     fn lacks(&self, flaw: Flaw) -> bool {
         R::lacks(flaw)
     }
@@ -166,7 +192,7 @@ pub fn without(flaw: Flaw) -> Arc<dyn Protocol> {
 }
 
 /// Every flaw, in the order of the specification.
-pub const FLAWS: [Flaw; 58] = [
+pub const FLAWS: [Flaw; 68] = [
     Flaw::WriteBelowQuorum,
     Flaw::ReadBelowQuorum,
     Flaw::NoWriteBack,
@@ -217,6 +243,16 @@ pub const FLAWS: [Flaw; 58] = [
     Flaw::DropsUnretired,
     Flaw::ReadmitsAfterGap,
     Flaw::ElectionOverwrites,
+    Flaw::FloorUnchecked,
+    Flaw::ForgetsAfterMajority,
+    Flaw::ForgetsAskingNewest,
+    Flaw::ReportsKeptAcrossViews,
+    Flaw::ForgetsWhilePulling,
+    Flaw::PromiseForgotten,
+    Flaw::FloorNotSynced,
+    Flaw::ServesBeforeFloor,
+    Flaw::ForgottenTakenForNever,
+    Flaw::BaseIgnoresFloor,
     Flaw::DataBeforeReference,
     Flaw::ReferenceWithoutData,
     Flaw::BlockNewestSetOnly,

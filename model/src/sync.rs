@@ -28,6 +28,7 @@ fn moved(step: SyncStep<Key, Cargo>) -> Move {
             audience: Audience::All,
             call: Call::Pull(from.unwrap_or_default()),
         },
+        SyncStep::Raise(floor) => Move::Raise(floor),
         SyncStep::Copy(rows) => Move::Copy(rows),
         SyncStep::Ask(key, ask) => asking(key, ask),
         SyncStep::Again { above } => Move::Stamp {
@@ -62,6 +63,10 @@ impl<R: Rules + Send + std::marker::Sync + 'static> Coordinator for Syncer<R> {
 
     fn on_view(&mut self, raised: &Raised) -> Move {
         uncontested(moved(self.0.on_view(raised.sources.clone())))
+    }
+
+    fn on_raised(&mut self) -> Move {
+        moved(self.0.on_raised())
     }
 
     fn on_copied(&mut self, blocked: Vec<(Key, Stamp)>) -> Move {

@@ -89,6 +89,11 @@ fn c8_moves_on() {
 }
 
 #[test]
+fn c9_tombstones() {
+    hold("C9");
+}
+
+#[test]
 fn elect() {
     hold("elect");
 }
@@ -170,6 +175,7 @@ fn every_claim_is_tested_above() {
         "C6",
         "C7",
         "C8",
+        "C9",
         "C10",
         "C11",
         "C12",

@@ -108,6 +108,26 @@ pub enum Flaw {
     ReadmitsAfterGap,
     /// A candidate for a layout gives way to one that somebody may have elected.
     ElectionOverwrites,
+    /// A replica without a row refuses what is not above the floor.
+    FloorUnchecked,
+    /// A tombstone is forgotten when every replica holds it, not a majority.
+    ForgetsAfterMajority,
+    /// A tombstone is forgotten when every replica of every active layout holds it, not of the newest alone.
+    ForgetsAskingNewest,
+    /// What replicas reported under an older view counts for nothing.
+    ReportsKeptAcrossViews,
+    /// A node forgets nothing while rows that it pulled are on their way into it.
+    ForgetsWhilePulling,
+    /// A row with a promise above its tombstone is not forgotten.
+    PromiseForgotten,
+    /// A new owner takes the floors of those it pulls from.
+    FloorNotSynced,
+    /// A node that enters a partition serves nobody before it has the floors.
+    ServesBeforeFloor,
+    /// A conditional write takes nothing for "never was" only above the floor.
+    ForgottenTakenForNever,
+    /// A value that was judged on nothing may have been judged on what was forgotten.
+    BaseIgnoresFloor,
     /// A reference to a block is durable before the data are.
     DataBeforeReference,
     /// A replica that was sent no data counts only if verified data are there.

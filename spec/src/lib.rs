@@ -23,4 +23,5 @@ pub mod quorum;
 pub mod register;
 pub mod row;
 pub mod stamp;
+pub mod tombstone;
 pub mod trace;

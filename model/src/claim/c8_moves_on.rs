@@ -7,7 +7,7 @@ use trellis_spec::register::WriteMode;
 use super::c6_transition::{EXCHANGE, OVERLAP, transit};
 use super::{Claim, Mutant, Size};
 use crate::drain::it_moves_on;
-use crate::world::World;
+use crate::world::{Collection, World};
 
 pub(super) fn claim() -> Claim {
     Claim {
@@ -20,6 +20,13 @@ pub(super) fn claim() -> Claim {
             Size::walk("W|INM", "ABC, then BCD, B dead", 400, 11_847, overlap),
             Size::walk("W|INM", "ABC, then ADE, C and E dead", 400, 11_923, exchange),
             Size::walk("W|DROP", "ABC, then BCD", 150, 7_226, deleting),
+            Size::walk(
+                "W;DEL|INM",
+                "ABC, then ADE, C and E dead, tombstones are forgotten",
+                400,
+                16_984,
+                forgetting,
+            ),
             Size::long_walk("INM;R@1", "ABC, then BCD, B dead, many walks", None, overlap),
         ],
         mutants: vec![
@@ -68,6 +75,11 @@ fn overlap(world: &mut World) {
 fn exchange(world: &mut World) {
     live(world, &EXCHANGE);
     world.dead = vec![2, 4];
+}
+
+fn forgetting(world: &mut World) {
+    exchange(world);
+    world.collection = Collection::On;
 }
 
 fn deleting(world: &mut World) {

@@ -14,6 +14,7 @@ mod c5_told_right;
 mod c6_transition;
 mod c7_copies;
 mod c8_moves_on;
+mod c9_tombstones;
 mod durable;
 mod elect;
 mod progress;
@@ -104,6 +105,7 @@ pub fn all() -> Vec<Claim> {
         c6_transition::claim(),
         c7_copies::claim(),
         c8_moves_on::claim(),
+        c9_tombstones::claim(),
         c10_blocks::claim(),
         c11_listing::claim(),
         c12_deletion::claim(),

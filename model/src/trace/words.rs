@@ -64,7 +64,13 @@ impl Words<'_> {
         match trace::reply(of, &mut |mention| self.named(mention)) {
             Reply::Row { accepted, floor } => format!("holds {}, floor {}", show_some(accepted.as_ref()), stamp(floor)),
             Reply::Accept => "accepted".to_owned(),
-            Reply::Promise(held) => format!("promised; holds {}", show_some(held.as_ref())),
+            Reply::Promise { accepted, floor } => {
+                format!(
+                    "promised; holds {}, floor {}",
+                    show_some(accepted.as_ref()),
+                    stamp(floor)
+                )
+            }
             Reply::Nack { seen } => format!("refused for {}", stamp(seen)),
             Reply::Gated => "refused by the gate".to_owned(),
             Reply::TooFarAhead => "refused as too far ahead of the clock".to_owned(),

@@ -64,7 +64,7 @@ impl Client {
             }
             Move::Stamp { .. } => Some(attempt.on_deadline().0),
             Move::Done(outcome) => Some(outcome),
-            Move::Wait | Move::Copy(_) | Move::Gated(_) => None,
+            Move::Wait | Move::Raise(_) | Move::Copy(_) | Move::Gated(_) => None,
         }
     }
 }
@@ -157,7 +157,7 @@ impl<R: Rules + Eq + Hash + Send + Sync + 'static> Protocol for Register<R> {
                 Request::Read(_) | Request::Prepare { .. } => false,
             },
             Message::Answer(_, Answer::Row(reply)) => match reply {
-                Reply::Row { accepted, .. } | Reply::Promise(accepted) => has_body(accepted.as_ref()),
+                Reply::Row { accepted, .. } | Reply::Promise { accepted, .. } => has_body(accepted.as_ref()),
                 Reply::Accept | Reply::Nack { .. } | Reply::Gated | Reply::TooFarAhead => false,
             },
             Message::Ask(_, Call::Scan(_) | Call::Pull(_)) => false,

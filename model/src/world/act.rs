@@ -9,7 +9,7 @@ use trellis_spec::register::{Audience, Reply, Request};
 use trellis_spec::stamp::Stamp;
 
 use super::layouts::waits;
-use super::{Column, Fusion, Restamp, Settlers, Slot, State, World};
+use super::{Collection, Column, Fusion, Restamp, Settlers, Slot, State, World};
 use crate::coordinator::{Answer, Call, Coordinator, Move, Shared, Why};
 use crate::value::Key;
 
@@ -50,6 +50,12 @@ pub enum Action {
     Snapshot { column: u8 },
     /// A disk loses what it held.
     LoseDisk { column: u8 },
+    /// A sync goes on after its node's floor was raised.
+    GoOn { op: u8 },
+    /// A replica reports what it holds of a row, under its view.
+    Report { column: u8, row: u8 },
+    /// A replica forgets a tombstone.
+    Forget { column: u8, row: u8 },
 }
 
 /// A stamp that lies above everything in the world is so far above.
@@ -93,11 +99,23 @@ impl World {
             Action::Crash { column } => {
                 let at = state.column(column.into());
                 at.rows.clone_from(&at.durable);
+                at.floor = at.durable_floor;
                 at.seat = at.durable_seat.unwrap_or(at.seat);
                 state.crashes += 1;
                 self.forget_sync(state, column.into());
             }
             Action::Repair { from, to, row } => self.repair(state, from.into(), to.into(), Key(row)),
+            Action::GoOn { op } => {
+                let Some(running) = state.running_mut(op.into()) else {
+                    return;
+                };
+                running.raised = false;
+                let mut coordinator = running.coordinator.fork();
+                let step = coordinator.on_raised();
+                self.go_on(state, op.into(), coordinator, step);
+            }
+            Action::Report { column, row } => self.report(state, column.into(), Key(row)),
+            Action::Forget { column, row } => self.forget(state, column.into(), Key(row)),
             Action::Learn { .. }
             | Action::Retire { .. }
             | Action::Drop { .. }
@@ -118,6 +136,8 @@ impl World {
             let behind = |view: View| state.running(op).is_some_and(|running| running.view.is_behind(view));
             match refusal {
                 Refusal::Stale(view) if behind(view) => self.outdated(state, op, view),
+                // It is asked again.
+                Refusal::Entering => {}
                 Refusal::Stale(_) | Refusal::NeedLayout(_) | Refusal::NotOwner(_) => {
                     state.column(column).slots[op] = Slot::Served;
                 }
@@ -170,6 +190,18 @@ impl World {
                         return;
                     }
                 },
+                Move::Raise(floor) => {
+                    self.raise_floor(state, op, floor);
+                    if self.collection == Collection::On {
+                        // The node is open from now on, and what it pulled is not copied yet.
+                        self.leave_behind(state, op);
+                        if let Some(running) = state.running_mut(op) {
+                            (running.coordinator, running.raised) = (Shared::from(coordinator), true);
+                        }
+                        return;
+                    }
+                    coordinator.on_raised()
+                }
                 Move::Copy(rows) => {
                     let blocked = self.copy(state, op, &rows);
                     coordinator.on_copied(blocked)
@@ -283,6 +315,7 @@ impl World {
 pub(super) fn flush(column: &mut Column) {
     if !column.durable.is_empty() {
         column.durable.clone_from(&column.rows);
+        column.durable_floor = column.floor;
         column.durable_seat = Some(column.seat);
     }
 }

@@ -140,6 +140,7 @@ impl World {
             after: None,
             floor: Stamp::ZERO,
             pending: None,
+            raised: false,
         }
     }
 

@@ -144,6 +144,24 @@ pub enum Snapshots {
     BeforeFence,
 }
 
+/// Are tombstones forgotten?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collection {
+    /// Never.
+    Off,
+    /// At any moment at which the rule allows it.
+    On,
+}
+
+/// What a node finds of its former rows when it enters a partition again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// Nothing.
+    Wiped,
+    /// All of them.
+    KeepsRows,
+}
+
 /// May a disk lose what it held?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskLoss {

@@ -140,6 +140,7 @@ impl World {
             }
             Action::Patience { op }
             | Action::Restamp { op, .. }
+            | Action::GoOn { op }
             | Action::GiveUp { op }
             | Action::Inform { op, .. } => note(Over::One(self.party(op.into(), names))),
             Action::Flush { column } | Action::Crash { column } | Action::Learn { column } => {
@@ -147,6 +148,7 @@ impl World {
             }
             Action::Retire { column, .. } | Action::Drop { column } => note(Over::One(node(column))),
             Action::Snapshot { column } | Action::LoseDisk { column } => note(Over::One(node(column))),
+            Action::Report { column, .. } | Action::Forget { column, .. } => note(Over::One(node(column))),
             Action::Decide => note(Over::All),
         }
     }

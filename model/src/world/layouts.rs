@@ -14,7 +14,7 @@ use trellis_spec::register::{Audience, Cell, Request};
 use trellis_spec::stamp::Stamp;
 
 use super::state::{Disk, Ghost, Running, Seat};
-use super::{Action, Column, DiskLoss, Disks, Learning, Progress, Snapshots, State, World};
+use super::{Action, Column, DiskLoss, Disks, Entrance, Learning, Progress, Snapshots, State, World};
 use crate::coordinator::Call;
 use crate::rules::PARTITION;
 use crate::value::{Cargo, Key};
@@ -102,7 +102,7 @@ impl World {
             if matches!(call, Call::Pull(_)) && self.protocol.lacks(Flaw::PullDoesNotWedge) {
                 return match admitted {
                     Err(refusal @ Refusal::Stale(_)) => Err(refusal),
-                    Ok(_) | Err(Refusal::NeedLayout(_) | Refusal::NotOwner(_)) => Ok(()),
+                    Ok(_) | Err(Refusal::NeedLayout(_) | Refusal::NotOwner(_) | Refusal::Entering) => Ok(()),
                 };
             }
             match admitted {
@@ -110,7 +110,12 @@ impl World {
                 Err(refusal) => return Err(refusal),
                 Ok(admitted) => {
                     self.adopt(index, at, &admitted);
-                    return Ok(());
+                    let direct = !matches!(call, Call::Pull(_));
+                    return if direct && !self.is_open(at) {
+                        Err(Refusal::Entering)
+                    } else {
+                        Ok(())
+                    };
                 }
             }
         }
@@ -128,7 +133,10 @@ impl World {
         let entered = self.knowledge(at.seat.view).entered(World::node(index), PARTITION);
         let entered = entered.unwrap_or(at.seat.entered);
         if entered > at.seat.entered {
-            at.rows.fill(Cell::default());
+            if self.entrance == Entrance::Wiped {
+                at.rows.fill(Cell::default());
+            }
+            at.floor = Stamp::ZERO;
             at.seat.dropped = LayoutVersion::default();
         }
         at.seat.entered = entered;
@@ -235,7 +243,10 @@ impl World {
             }
             Action::Drop { column } => {
                 let at = state.column(column.into());
-                at.rows.fill(Cell::default());
+                if self.entrance == Entrance::Wiped {
+                    at.rows.fill(Cell::default());
+                }
+                at.floor = Stamp::ZERO;
                 at.seat.dropped = at.seat.view.hi;
             }
             Action::Inform { op, column } => {
@@ -260,6 +271,9 @@ impl World {
             | Action::GiveUp { .. }
             | Action::Flush { .. }
             | Action::Crash { .. }
+            | Action::GoOn { .. }
+            | Action::Report { .. }
+            | Action::Forget { .. }
             | Action::Repair { .. } => {}
         }
     }
@@ -268,6 +282,7 @@ impl World {
         state.lost += 1;
         let at = state.column(column);
         at.rows.fill(Cell::default());
+        at.floor = Stamp::ZERO;
         if self.disk_loss == DiskLoss::Noticed {
             at.seat.standing = Disk::Damaged;
         }
@@ -282,8 +297,13 @@ impl World {
             let (old, new) = (before.seat, after.seat);
             let seat_fell = new.view.is_behind(old.view);
             let kept = old.entered == new.entered && old.dropped == new.dropped;
-            let row_fell =
-                |(old, new): (&Cell<Cargo>, &Cell<Cargo>)| new.promised < old.promised || new.ballot() < old.ballot();
+            // A forgotten row is barred by the floor.
+            let forgot = |old: &Cell<Cargo>, new: &Cell<Cargo>| {
+                *new == Cell::default() && after.floor >= old.promised.max(old.ballot())
+            };
+            let row_fell = |(old, new): (&Cell<Cargo>, &Cell<Cargo>)| {
+                (new.promised < old.promised || new.ballot() < old.ballot()) && !forgot(old, new)
+            };
             seat_fell || old.synced > new.synced || (kept && before.rows.iter().zip(&after.rows).any(row_fell))
         };
         !loses && last.columns.iter().zip(&next.columns).any(fell)

@@ -16,6 +16,7 @@
 
 mod act;
 mod client;
+mod collection;
 mod config;
 mod events;
 mod layouts;
@@ -36,8 +37,8 @@ use trellis_spec::register::WriteMode;
 
 pub use act::Action;
 pub use config::{
-    Clocks, Deadlines, DiskLoss, Disks, Entropy, Faults, Fusion, Learning, Resend, Restamp, Settlers, Snapshots,
-    Stamps, Witness,
+    Clocks, Collection, Deadlines, DiskLoss, Disks, Entrance, Entropy, Faults, Fusion, Learning, Resend, Restamp,
+    Settlers, Snapshots, Stamps, Witness,
 };
 pub use events::{Event, Line, Over, Party};
 pub use layouts::oldest_needed;
@@ -56,6 +57,8 @@ pub struct World {
     pub protocol: Arc<dyn Protocol>,
     /// What clients do.
     pub script: Script,
+    /// What has happened already: where a mutant shows itself only after many steps, most of which are known.
+    pub prelude: &'static [Action],
     /// How many replicas there are.
     pub replicas: u8,
     /// Those that never answer.
@@ -72,6 +75,10 @@ pub struct World {
     pub snapshots: Snapshots,
     /// Lost disks.
     pub disk_loss: DiskLoss,
+    /// Forgotten tombstones.
+    pub collection: Collection,
+    /// Rows of a former time.
+    pub entrance: Entrance,
     /// Do pulls tell of gates?
     pub gates_are_pulled: bool,
     /// Does a sync hear that a bucket is gone?
@@ -125,6 +132,7 @@ impl World {
         World {
             protocol: sound(),
             script,
+            prelude: &[],
             replicas,
             dead: Vec::new(),
             layouts,
@@ -133,6 +141,8 @@ impl World {
             settlers: Settlers::Any,
             snapshots: Snapshots::AfterFence,
             disk_loss: DiskLoss::Never,
+            collection: Collection::Off,
+            entrance: Entrance::Wiped,
             gates_are_pulled: true,
             fates_are_known: true,
             mode: WriteMode::Available,
@@ -200,6 +210,7 @@ impl World {
             crashes: 0,
             decided: self.decided,
             lost: 0,
+            reports: BTreeMap::new(),
             ghost: Ghost::default(),
             verdict: Verdict::Fine,
         };
@@ -229,7 +240,7 @@ impl Model for World {
         };
         orders
             .iter()
-            .map(|order| self.initial(&self.clocks_of(order)))
+            .map(|order| self.begun(self.initial(&self.clocks_of(order))))
             .collect()
     }
 
@@ -268,6 +279,11 @@ impl Model for World {
 }
 
 impl World {
+    fn begun(&self, first: State) -> State {
+        let steps = self.prelude.iter();
+        steps.fold(first, |state, action| self.next_state(&state, *action).unwrap_or(state))
+    }
+
     /// Clocks stand far enough apart for every retry to fit between two of them.
     fn clocks_of(&self, order: &[usize]) -> Vec<u64> {
         const GAP: u64 = 100;

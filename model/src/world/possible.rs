@@ -37,6 +37,7 @@ impl World {
             self.possible_at(state, column as u8, actions);
         }
         self.possible_with_layouts(state, actions);
+        self.possible_collection(state, actions);
     }
 
     /// Is a column the same as the one before it, so that whatever happens to it is covered there?
@@ -47,6 +48,10 @@ impl World {
     pub(super) fn possible_for(&self, state: &State, op: usize, actions: &mut Vec<Action>) {
         let Some(running) = state.running(op) else { return };
         let number = op as u8;
+        if running.raised {
+            actions.push(Action::GoOn { op: number });
+            return;
+        }
         if running.pending.is_some() {
             if !state.ops[op].is_sync {
                 actions.extend([false, true].map(|far| Action::Restamp { op: number, far }));
@@ -58,6 +63,10 @@ impl World {
         }
         for (index, column) in state.columns.iter().enumerate() {
             if !answers(column) || !self.asks(running, index) || self.is_twin(state, index) {
+                continue;
+            }
+            let pulls = matches!(running.call, Some(Call::Pull(_)));
+            if !pulls && !self.is_open(column) && !column.seat.view.is_behind(running.view) {
                 continue;
             }
             self.possible_between(running, (number, index as u8), column, actions);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trellis_spec::gate::{Gate, GateState};
-use trellis_spec::layout::{Pulled, View, pulled_rows};
+use trellis_spec::layout::{Pulled, Refusal, View, pulled_rows};
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::Stored;
 use trellis_spec::register::{Audience, Cell, Fetch, Reply, Request, Served};
@@ -66,7 +66,7 @@ impl World {
         let left_out = |key: &Key| !self.gates_are_pulled && *key == gate_row(self.script.keys());
         let rows = (0..).map(Key).zip(rows.iter().cloned());
         let wanted = rows.filter(|(key, _)| *key >= from && !left_out(key));
-        pulled_rows(wanted, self.page_limit)
+        pulled_rows(wanted, at.floor, self.page_limit)
     }
 
     /// The operations whose clients know what became of them, as bits.
@@ -103,7 +103,7 @@ impl World {
         };
         Stored {
             cell: at.rows[usize::from(key.0)].clone(),
-            floor: Stamp::ZERO,
+            floor: at.floor,
             gate,
         }
     }
@@ -133,7 +133,7 @@ impl World {
         Scanned {
             rows,
             bound,
-            floor: Stamp::ZERO,
+            floor: at.floor,
             gate: self.gate(at),
         }
     }
@@ -154,6 +154,7 @@ impl World {
     pub(crate) fn tidy(&self, state: &mut State) {
         self.protocol.take_effect();
         self.tend_syncs(state);
+        self.tidy_reports(state);
         // What is acknowledged is fixed then, and what is late can only raise stamps.
         let over = state.is_over() || self.faults == Faults::Delays;
         for (index, shared) in state.columns.iter_mut().enumerate() {
@@ -176,33 +177,34 @@ impl World {
     /// A gate may open again; promises and ballots on disk never fall, and no more do views.
     pub(super) fn may_matter(&self, index: usize, column: &Column, late: &(View, Key, Request<Cargo>)) -> bool {
         let (view, key, request) = late;
-        let rows = if column.durable.is_empty() {
-            &column.rows
+        let (rows, mut floor) = if column.durable.is_empty() {
+            (&column.rows, column.floor)
         } else {
-            &column.durable
+            (&column.durable, column.durable_floor)
         };
-        let mut cell = &rows[usize::from(key.0)];
-        let entering = Cell::default();
+        let mut cell = rows[usize::from(key.0)].clone();
         if self.has_transitions() {
             let seat = column.durable_seat.unwrap_or(column.seat);
             let mut future = column.clone();
             future.seat = seat;
-            if self
-                .enter(index, &mut future, *view, &Call::Row(*key, request.clone()))
-                .is_err()
-            {
+            let entered = self.enter(index, &mut future, *view, &Call::Row(*key, request.clone()));
+            if entered.is_err_and(|refusal| refusal != Refusal::Entering) {
                 return false;
             }
             if future.seat.entered != seat.entered {
-                cell = &entering;
+                (cell, floor) = (Cell::default(), future.floor);
+            }
+            if self.script.keys() > 1 {
+                // A sync may copy what is below a floor that other rows raised.
+                floor = Stamp::ZERO;
             }
         }
-        let open = Stored {
-            cell: cell.clone(),
-            floor: Stamp::ZERO,
-            gate: GateState::default(),
+        let matters = |cell: Cell<Cargo>, floor| {
+            let gate = GateState::default();
+            self.served(&Stored { cell, floor, gate }, request).changed.is_some()
         };
-        self.served(&open, request).changed.is_some()
+        let forgotten = self.once_forgotten(column, *key);
+        matters(cell, floor) || forgotten.is_some_and(|(cell, floor)| matters(cell, floor))
     }
 }
 

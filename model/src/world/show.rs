@@ -49,7 +49,7 @@ impl World {
         self.apply(&mut next, action);
         let mut text = self.happening(last, action, names);
         for (index, (before, after)) in last.columns.iter().zip(&next.columns).enumerate() {
-            if before.rows != after.rows {
+            if (&before.rows, before.floor) != (&after.rows, after.floor) {
                 text += &format!("; {} now holds {}", names.of(index as u8), rows(after));
             }
             for change in moved(names.of(index as u8), before.seat, after.seat) {
@@ -133,6 +133,9 @@ impl World {
             Action::Decide => "the next layout is elected".to_owned(),
             Action::Snapshot { column } => format!("{} reads its rows for a pull to come", names.of(column)),
             Action::LoseDisk { column } => format!("the disk of {} loses everything", names.of(column)),
+            Action::GoOn { op } => format!("#{op} goes on, its node's floor is raised"),
+            Action::Report { column, row } => format!("{} reports what it holds of row {row}", names.of(column)),
+            Action::Forget { column, row } => format!("{} forgets the tombstone of row {row}", names.of(column)),
         }
     }
 
@@ -179,7 +182,7 @@ pub(super) fn show_answer(answer: &Answer) -> String {
     match answer {
         Answer::Row(Reply::Row { accepted, .. }) => show_held(accepted.as_ref()),
         Answer::Row(Reply::Accept) => "accepted".to_owned(),
-        Answer::Row(Reply::Promise(held)) => format!("promised, holds {}", show_held(held.as_ref())),
+        Answer::Row(Reply::Promise { accepted, .. }) => format!("promised, holds {}", show_held(accepted.as_ref())),
         Answer::Row(Reply::Nack { seen }) => format!("refused for {}", show_stamp(*seen)),
         Answer::Row(Reply::Gated) => "the gate is closed".to_owned(),
         Answer::Row(Reply::TooFarAhead) => "too far ahead".to_owned(),
@@ -228,6 +231,7 @@ fn show_refusal(refusal: &Refusal) -> String {
         Refusal::Stale(view) => format!("not under that view, there are {}", show_view(*view)),
         Refusal::NeedLayout(version) => format!("what is layout {}?", version.0),
         Refusal::NotOwner(view) => format!("no owner in {}", show_view(*view)),
+        Refusal::Entering => "it has no floor yet".to_owned(),
     }
 }
 
@@ -303,7 +307,12 @@ fn show_cell(cell: &Cell<Cargo>) -> String {
 
 fn rows(column: &Column) -> String {
     let cells: Vec<String> = column.rows.iter().map(show_cell).collect();
-    cells.join(" | ")
+    let cells = cells.join(" | ");
+    if column.floor == Stamp::ZERO {
+        cells
+    } else {
+        format!("{cells}, floor {}", show_stamp(column.floor))
+    }
 }
 
 impl fmt::Debug for State {

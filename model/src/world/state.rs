@@ -27,6 +27,8 @@ pub struct State {
     pub decided: u8,
     /// How many disks lost what they held.
     pub lost: u8,
+    /// What replicas reported about rows with a tombstone: a fact for good, of the view under which it was said.
+    pub reports: BTreeMap<(View, Key, u8), Stamp>,
     /// What invariants across layouts are about.
     pub ghost: Ghost,
     /// Did something happen that must not?
@@ -55,6 +57,8 @@ pub struct Ghost {
     pub answered: BTreeMap<(Key, LayoutVersion), Stamp>,
     /// For each row: the greatest ballot that was promised by a quorum and then used.
     pub prepared: BTreeMap<Key, Stamp>,
+    /// For each row: the greatest tombstone that was forgotten.
+    pub forgotten: BTreeMap<Key, Stamp>,
 }
 
 /// What a node knows of layouts, and where it stands.
@@ -68,6 +72,8 @@ pub struct Seat {
     pub synced: LayoutVersion,
     /// The newest layout when it dropped its rows; zero: it did not.
     pub dropped: LayoutVersion,
+    /// The layout of entering for which its floor was raised by a sync.
+    pub raised: LayoutVersion,
     /// It may have lost rows.
     pub standing: Disk,
 }
@@ -95,8 +101,12 @@ pub struct Column {
     pub snapshot: Option<Vec<Cell<Cargo>>>,
     /// Its rows as requests see them.
     pub rows: Vec<Cell<Cargo>>,
+    /// Below it, tombstones were forgotten.
+    pub floor: Stamp,
     /// Its rows as a crash leaves them, where that differs.
     pub durable: Vec<Cell<Cargo>>,
+    /// Its floor as a crash leaves it, where that differs.
+    pub durable_floor: Stamp,
     /// Requests on their way to it that nobody waits for.
     pub late: Vec<(View, Key, Request<Cargo>)>,
     /// For each operation: how its present request stands here.
@@ -170,6 +180,8 @@ pub struct Running {
     pub floor: Stamp,
     /// It waits for a stamp above this one.
     pub pending: Option<Stamp>,
+    /// The sync has raised its node's floor and goes on at any moment.
+    pub raised: bool,
 }
 
 impl Column {
@@ -181,6 +193,8 @@ impl Column {
             durable_seat: (disks != Disks::Immediate).then_some(seat),
             snapshot: None,
             rows: vec![Cell::default(); rows],
+            floor: Stamp::ZERO,
+            durable_floor: Stamp::ZERO,
             durable: vec![Cell::default(); durable],
             late: Vec::new(),
             slots: vec![Slot::Open; ops],
@@ -228,6 +242,7 @@ impl Hash for State {
         self.columns.hash(&mut packed);
         self.ops.hash(&mut packed);
         (self.answered, self.crashes, self.decided, self.lost, self.verdict).hash(&mut packed);
+        self.reports.hash(&mut packed);
         self.ghost.hash(&mut packed);
         hasher.write(&packed.0);
     }

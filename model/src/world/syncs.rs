@@ -89,6 +89,7 @@ impl World {
             after: Some(0),
             floor: Stamp::ZERO,
             pending: None,
+            raised: false,
         });
         self.go_on(state, op, coordinator, step);
     }
@@ -98,7 +99,7 @@ impl World {
         let Seat { view, standing, .. } = state.columns[home].seat;
         let Some(running) = state.running_mut(op) else { return };
         running.view = view;
-        running.pending = None;
+        (running.pending, running.raised) = (None, false);
         let step = coordinator.on_view(&self.raised(view, home, standing));
         self.go_on(state, op, coordinator, step);
     }

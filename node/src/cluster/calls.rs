@@ -85,6 +85,7 @@ impl Calls {
                             calls.env.clock.sleep(calls.resend_pause).await;
                         }
                     }
+                    Answer::Refused(Refusal::Entering) => calls.env.clock.sleep(calls.resend_pause).await,
                     Answer::Refused(Refusal::Stale(view) | Refusal::NotOwner(view)) => {
                         calls.catch_up(node, partition, *view).await;
                         return answered;

@@ -388,8 +388,10 @@ impl Coordinator {
             Reply::Row {
                 accepted: Some(held), ..
             }
-            | Reply::Promise(Some(held)) => Some(held.ballot),
-            Reply::Row { accepted: None, .. } | Reply::Promise(None) => None,
+            | Reply::Promise {
+                accepted: Some(held), ..
+            } => Some(held.ballot),
+            Reply::Row { accepted: None, .. } | Reply::Promise { accepted: None, .. } => None,
             Reply::Accept | Reply::Gated | Reply::TooFarAhead => None,
         };
         // A stamp from a clock that is far ahead concerns its own row, not everything that this node writes.

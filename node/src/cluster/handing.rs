@@ -48,6 +48,7 @@ impl Replica {
         Ok(Answer::Pulled(Pulled {
             rows: range.value.cells,
             bound: range.value.bound,
+            floor: Stamp::ZERO,
         }))
     }
 

@@ -25,7 +25,7 @@ mod sync_tests;
 pub use elect::{ACTIVE_LAYOUTS_MAX, Election, Nominate, Unfit, election, electors, fit, serve_elector};
 pub use make::{Wanted, barred, first, initial, successor};
 pub use retire::{Announcement, Certificate, Droppable, may_enter};
-pub use sync::{GatedRow, Pulled, Sync, SyncStep, Synced, pulled_rows};
+pub use sync::{GatedRow, Pulled, Sync, SyncStep, Synced, is_open, pulled_rows};
 pub use sync_sources::{Sources, Standing};
 pub use table::{Layout, LayoutHash, LayoutVersion, Member, Partition};
 pub use view::{Admitted, Knowledge, LearnError, Learned, Refusal, View};

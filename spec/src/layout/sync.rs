@@ -8,6 +8,10 @@
 //! new owner settles such a row itself, as any coordinator would, with a ballot of its own, and counts only what it
 //! accepted itself. That also ends the promises of coordinators that died.
 //!
+//! Tombstones that sources have forgotten ([`crate::tombstone`]) are told by their floors, which come with every page. The
+//! owner raises its own floor by them before it copies anything, and before it serves anybody ([`is_open`]): a late
+//! message may carry what was deleted.
+//!
 //! When the view rises in the middle, everything begins again: an answer given under an older view may be outdated by an
 //! operation that needed fewer majorities.
 //!
@@ -22,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::retire::Announcement;
 use super::sync_sources::{Sources, Standing};
+use super::table::LayoutVersion;
 use crate::flaw::{Flaw, Rules};
 use crate::quorum::{NodeId, Verdict, Vote};
 use crate::register::{Accepted, Ask, Attempt, Cell, Reply, Settle, SettleOutcome, Step, Value};
@@ -35,6 +40,8 @@ pub struct Pulled<K, V> {
     pub rows: Vec<(K, Cell<V>)>,
     /// The rows below this key are all there; nothing: the range was scanned to its end.
     pub bound: Option<K>,
+    /// No tombstone above it was forgotten.
+    pub floor: Stamp,
 }
 
 /// The sync of one partition at one new owner. Lives in memory, and may begin again at any moment.
@@ -43,6 +50,8 @@ pub struct Sync<K, V, R> {
     sources: Sources,
     round: u32,
     from: Option<K>,
+    /// What the own floor was raised to; nothing: it was not yet.
+    floor: Option<Stamp>,
     phase: Phase<K, V, R>,
     rules: PhantomData<R>,
 }
@@ -83,6 +92,9 @@ pub enum SyncStep<K, V> {
         /// The first key; nothing: from the beginning.
         from: Option<K>,
     },
+    /// The own floor raised to this one, unless it is higher, and made durable, then a call of [`Sync::on_raised`]. From
+    /// then on the node is open ([`is_open`]).
+    Raise(Stamp),
     /// These rows taken into the own ones by [`Cell::copy`] and made durable, then a call of [`Sync::on_copied`].
     Copy(Vec<(K, Accepted<V>)>),
     /// This request sent to every node that [`Sources::settled`] names, itself included.
@@ -132,6 +144,7 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
             sources,
             round: 0,
             from: None,
+            floor: None,
             phase: Phase::Pulling(BTreeMap::new()),
             rules: PhantomData,
         }
@@ -161,6 +174,7 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
     /// This node's view rose, or somebody said that it is behind: everything from the beginning.
     pub fn on_view(&mut self, sources: Sources) -> SyncStep<K, V> {
         self.sources = sources;
+        self.floor = None;
         if !R::lacks(Flaw::PullsKeptAcrossViews) {
             self.from = None;
             return self.start();
@@ -186,6 +200,11 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
         }
         answers.entry(from).or_insert(pulled);
         self.on_page()
+    }
+
+    /// The own floor is what [`SyncStep::Raise`] asked for.
+    pub fn on_raised(&mut self) -> SyncStep<K, V> {
+        self.judge()
     }
 
     /// The rows of [`SyncStep::Copy`] were taken, but for those that an own promise above this stamp kept out.
@@ -250,7 +269,7 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
         }
     }
 
-    /// Judges the page once there are enough answers.
+    /// Takes the floors once there are enough answers, then judges the page.
     fn on_page(&mut self) -> SyncStep<K, V> {
         let Phase::Pulling(answers) = &self.phase else {
             return SyncStep::Wait;
@@ -266,6 +285,20 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
         if self.sources.pulled.verdict_short_of(missing, vote) != Verdict::Reached {
             return SyncStep::Wait;
         }
+        let floors = answers.values().map(|pulled| pulled.floor);
+        let floor = floors.filter(|_| !R::lacks(Flaw::FloorNotSynced)).max();
+        let floor = floor.unwrap_or(Stamp::ZERO);
+        if self.floor.is_none_or(|raised| raised < floor) {
+            self.floor = Some(floor);
+            return SyncStep::Raise(floor);
+        }
+        self.judge()
+    }
+
+    fn judge(&mut self) -> SyncStep<K, V> {
+        let Phase::Pulling(answers) = &self.phase else {
+            return SyncStep::Wait;
+        };
         let bound = answers.values().filter_map(|pulled| pulled.bound.clone()).min();
         let (mut copies, mut unsettled) = (Vec::new(), Vec::new());
         for key in keys(answers, bound.as_ref()) {
@@ -364,6 +397,12 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
     }
 }
 
+/// May a node serve the partition that it entered at the layout `entered`? `synced` is the newest layout that it is synced
+/// for, and `raised` the layout of entering for which its floor was raised by a sync.
+pub fn is_open<R: Rules>(entered: LayoutVersion, synced: LayoutVersion, raised: LayoutVersion) -> bool {
+    synced.max(raised) >= entered || R::lacks(Flaw::ServesBeforeFloor)
+}
+
 /// Every key that some answer tells of, below the bound.
 fn keys<K: Ord + Clone, V>(answers: &BTreeMap<NodeId, Pulled<K, V>>, bound: Option<&K>) -> Vec<K> {
     let told = answers
@@ -392,9 +431,13 @@ fn agree<V: Value, R: Rules>(cells: &Vec<&Cell<V>>) -> bool {
 }
 
 /// The rows of a pull as they are sent: those that hold or promise something, at most `limit` of them.
-pub fn pulled_rows<K: Clone, V: Value>(cells: impl IntoIterator<Item = (K, Cell<V>)>, limit: usize) -> Pulled<K, V> {
+pub fn pulled_rows<K: Clone, V: Value>(
+    cells: impl IntoIterator<Item = (K, Cell<V>)>,
+    floor: Stamp,
+    limit: usize,
+) -> Pulled<K, V> {
     let mut rows: Vec<(K, Cell<V>)> = cells.into_iter().filter(|(_, cell)| *cell != Cell::default()).collect();
     let bound = rows.get(limit).map(|(key, _)| key.clone());
     rows.truncate(limit);
-    Pulled { rows, bound }
+    Pulled { rows, bound, floor }
 }

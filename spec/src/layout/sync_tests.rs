@@ -69,7 +69,11 @@ fn cell(promised: u64, accepted: Option<Accepted<Text>>) -> Cell<Text> {
 }
 
 fn pulled(rows: Vec<(u8, Cell<Text>)>, bound: Option<u8>) -> Pulled<u8, Text> {
-    Pulled { rows, bound }
+    Pulled {
+        rows,
+        bound,
+        floor: stamp(3),
+    }
 }
 
 fn started(knowledge: &Knowledge, standing: Standing) -> Sync<u8, Text, Sound> {
@@ -90,10 +94,8 @@ fn what_a_majority_agrees_on_is_copied_page_by_page() {
         SyncStep::Wait,
         "it is no owner of layout 1"
     );
-    assert_eq!(
-        sync.on_pulled(1, NodeId(3), page(None)),
-        SyncStep::Copy(vec![(7, held)])
-    );
+    assert_eq!(sync.on_pulled(1, NodeId(3), page(None)), SyncStep::Raise(stamp(3)));
+    assert_eq!(sync.on_raised(), SyncStep::Copy(vec![(7, held)]));
     let next = SyncStep::Pull {
         round: 2,
         from: Some(9),
@@ -116,16 +118,27 @@ fn a_row_with_a_promise_above_it_is_settled_and_the_own_acceptance_counts() {
     let mut sync = started(&moved(), Standing::Whole);
     let held = value(5, "a");
     sync.on_pulled(1, NodeId(1), pulled(vec![(7, cell(5, Some(held.clone())))], None));
-    let step = sync.on_pulled(1, NodeId(2), pulled(vec![(7, cell(8, Some(held.clone())))], None));
+    sync.on_pulled(1, NodeId(2), pulled(vec![(7, cell(8, Some(held.clone())))], None));
+    let step = sync.on_raised();
     assert_eq!(step, SyncStep::Again { above: stamp(8) });
     let SyncStep::Ask(7, prepare) = sync.again(stamp(9)) else {
         panic!("it prepares")
     };
     for node in [1, 2, 3] {
-        let promise = Reply::Promise(Some(held.clone()));
+        let promise = Reply::Promise {
+            accepted: Some(held.clone()),
+            floor: Stamp::ZERO,
+        };
         assert_eq!(sync.on_reply(prepare.round, NodeId(node), promise), SyncStep::Wait);
     }
-    let SyncStep::Ask(7, accept) = sync.on_reply(prepare.round, ME, Reply::Promise(None)) else {
+    let SyncStep::Ask(7, accept) = sync.on_reply(
+        prepare.round,
+        ME,
+        Reply::Promise {
+            accepted: None,
+            floor: Stamp::ZERO,
+        },
+    ) else {
         panic!("a majority of both and itself promised")
     };
     assert_eq!(accept.request, Request::Accept(held.under(stamp(9))));
@@ -143,7 +156,8 @@ fn a_gate_is_copied_whatever_others_say() {
     let mut sync = started(&moved(), Standing::Whole);
     let gate = value(5, "gate");
     sync.on_pulled(1, NodeId(1), pulled(vec![(7, cell(5, Some(gate.clone())))], None));
-    let step = sync.on_pulled(1, NodeId(2), pulled(Vec::new(), None));
+    sync.on_pulled(1, NodeId(2), pulled(Vec::new(), None));
+    let step = sync.on_raised();
     assert_eq!(step, SyncStep::Copy(vec![(7, gate)]));
 }
 

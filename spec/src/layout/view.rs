@@ -37,6 +37,9 @@ pub enum Refusal {
     NeedLayout(LayoutVersion),
     /// This replica has no part in the partition.
     NotOwner(View),
+    /// This replica has just entered the partition, and does not know yet what others have forgotten there
+    /// ([`is_open`](super::is_open)). It has to be asked again.
+    Entering,
 }
 
 /// Proof that a request's view was compared with the node's. There is no other way to get one than [`Knowledge::admit`].

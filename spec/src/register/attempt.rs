@@ -126,7 +126,7 @@ impl Taken {
             Reply::Nack { seen } => Some(Taken::Newer(*seen)),
             Reply::Gated => Some(Taken::Gated),
             Reply::TooFarAhead => Some(Taken::TooFarAhead),
-            Reply::Row { .. } | Reply::Promise(_) => None,
+            Reply::Row { .. } | Reply::Promise { .. } => None,
         }
     }
 
@@ -153,7 +153,7 @@ impl Round<Taken> {
 /// What a replica said to a ballot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Promised<V> {
-    Yes(Option<Accepted<V>>),
+    Yes(Held<V>),
     Newer(Stamp),
     TooFarAhead,
 }
@@ -161,7 +161,7 @@ pub(super) enum Promised<V> {
 impl<V: Value> Promised<V> {
     pub(super) fn of(reply: Reply<V>) -> Option<Self> {
         match reply {
-            Reply::Promise(held) => Some(Promised::Yes(held)),
+            Reply::Promise { accepted, floor } => Some(Promised::Yes(Held { accepted, floor })),
             Reply::Nack { seen } => Some(Promised::Newer(seen)),
             Reply::TooFarAhead => Some(Promised::TooFarAhead),
             Reply::Row { .. } | Reply::Accept | Reply::Gated => None,
@@ -174,7 +174,7 @@ impl<V: Value> Promised<V> {
 
     fn held(&self) -> Option<&Accepted<V>> {
         match self {
-            Promised::Yes(held) => held.as_ref(),
+            Promised::Yes(held) => held.accepted.as_ref(),
             Promised::Newer(_) | Promised::TooFarAhead => None,
         }
     }
@@ -190,6 +190,16 @@ impl<V: Value> Round<Promised<V>> {
     pub(super) fn agrees_on(&self, sets: &ReplicaSets, ballot: Stamp) -> bool {
         let holds = |promised: &Promised<V>| promised.held().map_or(Stamp::ZERO, |held| held.ballot) == ballot;
         self.verdict(sets, 0, |promised| promised.is_yes() && holds(promised)) == Verdict::Reached
+    }
+
+    /// The highest floor among the promises without a row: a value at or below it may have been there, and be forgotten.
+    pub(super) fn floor(&self) -> Stamp {
+        let floor = |promised: &Promised<V>| match promised {
+            Promised::Yes(held) if held.accepted.is_none() => Some(held.floor),
+            Promised::Yes(_) | Promised::Newer(_) | Promised::TooFarAhead => None,
+        };
+        let floors = self.answers().filter_map(|(_, promised)| floor(promised));
+        floors.max().unwrap_or(Stamp::ZERO)
     }
 
     /// The newest stamp that stood in the way.
@@ -213,7 +223,7 @@ impl<V: Value> Held<V> {
     pub(super) fn of(reply: Reply<V>) -> Option<Self> {
         match reply {
             Reply::Row { accepted, floor } => Some(Held { accepted, floor }),
-            Reply::Accept | Reply::Promise(_) | Reply::Nack { .. } | Reply::Gated | Reply::TooFarAhead => None,
+            Reply::Accept | Reply::Promise { .. } | Reply::Nack { .. } | Reply::Gated | Reply::TooFarAhead => None,
         }
     }
 

@@ -149,7 +149,7 @@ impl<V: Value> Cell<V> {
                 let promise_kept = new.ballot >= self.promised || R::lacks(Flaw::AcceptIgnoresPromise);
                 self.take::<R>(floor, new, promise_kept)
             }
-            Request::Prepare { ballot, .. } => self.promise(floor, *ballot),
+            Request::Prepare { ballot, .. } => self.promise::<R>(floor, *ballot),
         }
     }
 
@@ -168,13 +168,18 @@ impl<V: Value> Cell<V> {
         })
     }
 
+    /// What this replica cannot be brought behind: the ballot that it holds, or the floor where it holds nothing.
+    pub fn reports(&self, floor: Stamp) -> Stamp {
+        self.accepted.as_ref().map_or(floor, |held| held.ballot)
+    }
+
     fn take<R: Rules>(&self, floor: Stamp, new: &Accepted<V>, promise_kept: bool) -> Served<V> {
         let repeated = |held: &Accepted<V>| held.ballot == new.ballot && held.op == new.op;
         if self.accepted.as_ref().is_some_and(repeated) {
             return self.unchanged(Reply::Accept);
         }
         let newer = new.ballot > self.ballot() || R::lacks(Flaw::GoesBack);
-        if !promise_kept || !newer || self.is_below(floor, new.ballot) {
+        if !promise_kept || !newer || self.is_below::<R>(floor, new.ballot) {
             return self.unchanged(Reply::Nack {
                 seen: self.newest(floor),
             });
@@ -194,8 +199,8 @@ impl<V: Value> Cell<V> {
         }
     }
 
-    fn promise(&self, floor: Stamp, ballot: Stamp) -> Served<V> {
-        if ballot <= self.promised || ballot <= self.ballot() || self.is_below(floor, ballot) {
+    fn promise<R: Rules>(&self, floor: Stamp, ballot: Stamp) -> Served<V> {
+        if ballot <= self.promised || ballot <= self.ballot() || self.is_below::<R>(floor, ballot) {
             return self.unchanged(Reply::Nack {
                 seen: self.newest(floor),
             });
@@ -205,13 +210,16 @@ impl<V: Value> Cell<V> {
             accepted: self.accepted.clone(),
         };
         Served {
-            reply: Reply::Promise(self.accepted.clone()),
+            reply: Reply::Promise {
+                accepted: self.accepted.clone(),
+                floor,
+            },
             changed: Some(changed),
         }
     }
 
-    fn is_below(&self, floor: Stamp, stamp: Stamp) -> bool {
-        self.accepted.is_none() && stamp <= floor
+    fn is_below<R: Rules>(&self, floor: Stamp, stamp: Stamp) -> bool {
+        self.accepted.is_none() && stamp <= floor && !R::lacks(Flaw::FloorUnchecked)
     }
 
     fn newest(&self, floor: Stamp) -> Stamp {

@@ -5,7 +5,8 @@
 //!
 //! - *Own operation id.* A proposal that did not reach a majority may still be seen, read and built upon. Whoever
 //!   tries again first looks for it: found under its operation id, it is proposed again as it is; replaced by something
-//!   that may have been judged on it, the outcome is unknown; in no majority and in nobody's lineage, it is void.
+//!   that may have been judged on it, the outcome is unknown; in no majority and in nobody's lineage, it is void. Where
+//!   a tombstone above it may have been forgotten, it may have been replaced by that.
 //! - *No refusal unsettled.* "The condition failed" is an answer about a value, so that value must be on a majority
 //!   first.
 
@@ -173,9 +174,10 @@ impl<V: Value, C: Change<V>, R: Rules> Conditional<V, C, R> {
         round.insert(from, promised);
         match round.verdict(&self.sets, short::<R>(Flaw::PrepareBelowQuorum), Promised::is_yes) {
             Verdict::Reached => {
+                let floor = round.floor();
                 let current = round.newest().cloned();
                 let on_majority = round.agrees_on(&self.sets, current.as_ref().map_or(Stamp::ZERO, |held| held.ballot));
-                self.judge(current, on_majority)
+                self.judge(current, floor, on_majority)
             }
             Verdict::Pending => Step::Wait,
             Verdict::Impossible => Step::Again {
@@ -184,13 +186,18 @@ impl<V: Value, C: Change<V>, R: Rules> Conditional<V, C, R> {
         }
     }
 
-    fn judge(&mut self, current: Option<Accepted<V>>, on_majority: bool) -> ConditionalStep<V> {
-        match (self.lineage(current.as_ref()), current) {
+    fn judge(&mut self, current: Option<Accepted<V>>, floor: Stamp, on_majority: bool) -> ConditionalStep<V> {
+        match (self.lineage(current.as_ref(), floor), current) {
             (Lineage::Own, Some(own)) => self.propose(own.under(self.ballot)),
             (Lineage::Replaced, _) => Step::Done(ConditionalOutcome::Unknown),
             (Lineage::Own | Lineage::Void, current) => match self.change.decide(current.as_ref()) {
                 Decision::Write(content) => {
-                    let base = Some(current.map_or(Stamp::ZERO, |held| held.ballot));
+                    let forgotten = if R::lacks(Flaw::BaseIgnoresFloor) {
+                        Stamp::ZERO
+                    } else {
+                        floor
+                    };
+                    let base = Some(current.map_or(forgotten, |held| held.ballot));
                     self.propose(Accepted {
                         ballot: self.ballot,
                         op: self.op,
@@ -207,8 +214,10 @@ impl<V: Value, C: Change<V>, R: Rules> Conditional<V, C, R> {
         }
     }
 
-    fn lineage(&self, current: Option<&Accepted<V>>) -> Lineage {
-        let Some(current) = current else { return Lineage::Void };
+    fn lineage(&self, current: Option<&Accepted<V>>, floor: Stamp) -> Lineage {
+        let Some(current) = current else {
+            return self.forgotten(floor);
+        };
         if R::lacks(Flaw::ForgetsOwnProposal) {
             return Lineage::Void;
         }
@@ -223,6 +232,14 @@ impl<V: Value, C: Change<V>, R: Rules> Conditional<V, C, R> {
                     Lineage::Replaced
                 }
             }
+            Some(_) | None => Lineage::Void,
+        }
+    }
+
+    /// Nothing is there: was it never, or was a tombstone forgotten that replaced the own proposal, or was it?
+    fn forgotten(&self, floor: Stamp) -> Lineage {
+        match self.first {
+            Some(first) if floor >= first && !R::lacks(Flaw::ForgottenTakenForNever) => Lineage::Replaced,
             Some(_) | None => Lineage::Void,
         }
     }

@@ -56,7 +56,12 @@ pub enum Reply<V> {
     /// To `Write`, `WriteBack` and `Accept`: it is held.
     Accept,
     /// To `Prepare`: promised; this is what was held.
-    Promise(Option<Accepted<V>>),
+    Promise {
+        /// The value held, if any.
+        accepted: Option<Accepted<V>>,
+        /// No tombstone above it was forgotten.
+        floor: Stamp,
+    },
     /// Refused: something at least as new is held, promised or forgotten. Nothing was changed.
     Nack {
         /// The newest stamp that stands in the way.

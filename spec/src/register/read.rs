@@ -102,8 +102,10 @@ impl<V: Value, R: Rules> Read<V, R> {
         let Some(newest) = round.newest().cloned() else {
             return Step::Done(ReadOutcome::Found(None));
         };
-        if newest.content.live().is_some() && newest.ballot <= round.floor() {
-            return Step::Again { above: newest.ballot };
+        let floor = round.floor();
+        if newest.content.live().is_some() && newest.ballot <= floor {
+            // A write-back would be refused there, and so would be a promise that is not above the floor.
+            return Step::Again { above: floor };
         }
         let on_majority = round.agrees_on(&self.sets, newest.ballot);
         let then = if on_majority || R::lacks(Flaw::NoWriteBack) {

@@ -134,7 +134,10 @@ pub fn reply<'a, V, W>(of: &'a Reply<V>, replace: &mut impl FnMut(&'a V) -> W) -
             floor: *floor,
         },
         Reply::Accept => Reply::Accept,
-        Reply::Promise(held) => Reply::Promise(held.as_ref().map(|held| accepted(held, replace))),
+        Reply::Promise { accepted: held, floor } => Reply::Promise {
+            accepted: held.as_ref().map(|held| accepted(held, replace)),
+            floor: *floor,
+        },
         Reply::Nack { seen } => Reply::Nack { seen: *seen },
         Reply::Gated => Reply::Gated,
         Reply::TooFarAhead => Reply::TooFarAhead,

@@ -10,6 +10,7 @@ use trellis_node::env::{Boxed, Env};
 use trellis_node::storage::{Batch, Position, Rows, RowsError, Versioned};
 use trellis_spec::layout::Pulled;
 use trellis_spec::peer::Answer;
+use trellis_spec::stamp::Stamp;
 
 /// The bug that is put in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -51,6 +52,7 @@ impl Sabotage {
             (Sabotage::EmptyPulls, Answer::Pulled(_)) => Answer::Pulled(Pulled {
                 rows: Vec::new(),
                 bound: None,
+                floor: Stamp::ZERO,
             }),
             (_, told) => told,
         }

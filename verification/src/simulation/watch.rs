@@ -55,6 +55,7 @@ fn event(asked: &Call, told: &Answer) -> Option<&'static str> {
         (_, Answer::Refused(Refusal::Stale(_))) => Some("a view was older than a replica's"),
         (_, Answer::Refused(Refusal::NeedLayout(_))) => Some("a replica did not know a request's layout"),
         (_, Answer::Refused(Refusal::NotOwner(_))) => Some("a replica had no part in a partition"),
+        (_, Answer::Refused(Refusal::Entering)) => Some("a replica did not know its floor yet"),
         (Call::Row { .. } | Call::Scan { .. } | Call::StoreBlock(_) | Call::ReferBlock(_), _) => None,
         (Call::FetchBlock(_) | Call::Pull { .. } | Call::Digest | Call::PullReferences { .. }, _) => None,
     }
@@ -72,7 +73,7 @@ fn row_event(asked: &Request<Row>, told: &Reply<Row>) -> Option<&'static str> {
                 purpose: Purpose::Settle,
                 ..
             },
-            Reply::Promise(_),
+            Reply::Promise { .. },
         ) => Some("a row was settled"),
         (
             Request::Prepare {

@@ -48,6 +48,8 @@ impl Syncing<'_> {
                     calls.extend(self.settle_at_all(&key, &ask));
                     SyncStep::Wait
                 }
+                // Nodes do not forget tombstones yet: all floors are zero.
+                SyncStep::Raise(_) => protocol.on_raised(),
                 SyncStep::Copy(rows) => protocol.on_copied(self.copy_all(rows).await?),
                 SyncStep::Again { above } => {
                     let settling = protocol.settling().cloned();
