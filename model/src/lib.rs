@@ -20,6 +20,7 @@ pub mod operation;
 pub mod program;
 pub mod rules;
 pub mod script;
+pub mod svg;
 pub mod sync;
 pub mod trace;
 pub mod transcript;

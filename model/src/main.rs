@@ -25,8 +25,8 @@ use trellis_model::workbench::compare::compare;
   trellis-model mutants                   every guard that a claim notices, left out in turn
   trellis-model mutants dirty-read        one of them, with the way to its discovery
   trellis-model replay DIR                what nodes recorded, held against the same code
-  trellis-model replay WAY.json --mermaid WAY.mmd
-                                          what `--save` saved, and its messages as a diagram
+  trellis-model replay WAY.json --svg WAY.svg
+                                          what `--save` saved, and its messages as a picture
   trellis-model explore C1                in a browser, state by state"
 )]
 struct Arguments {
@@ -71,6 +71,9 @@ enum Command {
         /// Draws the scenario here, as a sequence diagram for Mermaid.
         #[arg(long)]
         mermaid: Option<PathBuf>,
+        /// Draws it here, with the state that it comes to, as a picture for any browser.
+        #[arg(long)]
+        svg: Option<PathBuf>,
     },
     /// Prints the protocols of the workbench side by side: what holds of them, what they cost, and what they survive.
     Compare,
@@ -123,11 +126,11 @@ fn run(command: Command) -> io::Result<Outcome> {
             let size = found.ok_or_else(|| io::Error::other("no size of that title; see `trellis-model list`"))?;
             program::explore(out, size, &address).map(|()| Outcome::AsClaimed)
         }
-        Command::Replay { path, mermaid } if path.is_dir() => match mermaid {
-            None => program::replay_traces(out, &path),
-            Some(_) => Err(io::Error::other("a folder of traces is not drawn; a scenario is")),
+        Command::Replay { path, mermaid, svg } if path.is_dir() => match (mermaid, svg) {
+            (None, None) => program::replay_traces(out, &path),
+            (_, _) => Err(io::Error::other("a folder of traces is not drawn; a scenario is")),
         },
-        Command::Replay { path, mermaid } => program::replay(out, &path, mermaid.as_deref()),
+        Command::Replay { path, mermaid, svg } => program::replay(out, &path, mermaid.as_deref(), svg.as_deref()),
         Command::Compare => compare(out).map(|()| Outcome::AsClaimed),
         Command::Mutants { name, save } => program::mutants(out, name.as_deref(), save.as_deref()),
     }

@@ -42,8 +42,18 @@ impl Diagram {
         self.events.push(Event::Note(Over::All, text));
     }
 
+    /// What it is about.
+    pub(crate) fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// What happened, from the beginning.
+    pub(crate) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// All that are drawn: nobody looks for late messages where there are none.
-    fn drawn(&self) -> impl Iterator<Item = &(Party, String)> {
+    pub(crate) fn drawn(&self) -> impl Iterator<Item = &(Party, String)> {
         let is_late = |event: &Event| {
             matches!(
                 event,

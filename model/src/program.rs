@@ -9,6 +9,7 @@ use stateright::Model;
 
 use crate::check::{Engine, Failure, Report, Search, Way};
 use crate::claim::{self, Claim, Effort, Mutant, Particulars, Size};
+use crate::svg::Picture;
 use crate::trace;
 use crate::transcript::Scenario;
 use crate::workbench::trial::Verdict;
@@ -116,14 +117,18 @@ pub fn mutants(out: &mut impl Write, wanted: Option<&str>, save: Option<&Path>) 
     Ok(if every { Outcome::AsClaimed } else { Outcome::Otherwise })
 }
 
-/// Walks a saved scenario again, and draws it if that is wanted.
-pub fn replay(out: &mut impl Write, file: &Path, mermaid: Option<&Path>) -> io::Result<Outcome> {
+/// Walks a saved scenario again, and draws it where that is wanted.
+pub fn replay(out: &mut impl Write, file: &Path, mermaid: Option<&Path>, svg: Option<&Path>) -> io::Result<Outcome> {
     let scenario: Scenario = serde_json::from_slice(&fs::read(file)?)?;
     match scenario.replay() {
         Ok(walk) => {
             writeln!(out, "{} | {}\n{}", scenario.claim, scenario.world, walk.text)?;
-            if let Some(file) = mermaid {
-                fs::write(file, walk.diagram.to_string())?;
+            let pictures = [
+                mermaid.map(|file| (file, walk.diagram.to_string())),
+                svg.map(|file| (file, Picture::of(&walk).to_string())),
+            ];
+            for (file, picture) in pictures.into_iter().flatten() {
+                fs::write(file, picture)?;
                 writeln!(out, "drawn as {}", file.display())?;
             }
             Ok(Outcome::AsClaimed)
@@ -157,7 +162,8 @@ pub fn explore(out: &mut impl Write, size: &Size, address: &str) -> io::Result<(
     match (size.particulars, size.world()) {
         (Particulars::Bench(trial), _) => trial.serve(size.script, size.replicas, address),
         (Particulars::Rows(_) | Particulars::Blocks(_), Some(world)) => {
-            world.checker().serve(address);
+            // Unsorted, so that a replica keeps its name from step to step.
+            world.unsorted().checker().serve(address);
         }
         (Particulars::Rows(_) | Particulars::Blocks(_), None) => {
             return Err(io::Error::other("worlds of blocks are not served; check them instead"));

@@ -8,7 +8,7 @@ use stateright::Model;
 use crate::check::Trace;
 use crate::claim::{self, Mutant, Size};
 use crate::mermaid::Diagram;
-use crate::world::{Action, Names, State, Verdict, World};
+use crate::world::{Action, Names, State, Table, Verdict, World};
 
 /// A way through a world that can be walked again. It names its world, and lists what happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ pub struct Walk {
     pub text: String,
     /// The messages between clients and replicas.
     pub diagram: Diagram,
+    /// The last state.
+    pub state: Table,
     /// What came out.
     pub verdict: Verdict,
 }
@@ -86,32 +88,35 @@ impl Scenario {
 
     /// Walks it in a world that differs from the named one.
     pub fn replay_in(&self, world: &World) -> Result<Walk, ReplayError> {
-        let mut state = world
-            .init_states()
-            .into_iter()
-            .nth(self.start)
-            .ok_or(ReplayError::NoStart(self.start))?;
-        let mut names = Names::plain(world.replicas);
-        let mut text = String::new();
-        let mut diagram = Diagram::new(format!("{} {}", self.claim, self.world), world.parties(&state));
-        for (index, step) in self.steps.iter().enumerate() {
-            if !is_possible(world, &state, *step) {
-                return Err(ReplayError::Impossible(index));
-            }
-            diagram.step(index + 1, world.events(&state, *step, &names));
-            let (line, next, renamed) = world.step(&state, *step, &names);
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{:>3}. {line}", index + 1);
-            (state, names) = (next, renamed);
-        }
-        let _ = writeln!(text, "\n{state:?}");
-        diagram.conclude(format!("{:?}", state.verdict));
-        Ok(Walk {
-            text,
-            diagram,
-            verdict: state.verdict,
-        })
+        let mut starts = world.init_states().into_iter();
+        let start = starts.nth(self.start).ok_or(ReplayError::NoStart(self.start))?;
+        walk(world, format!("{} {}", self.claim, self.world), start, &self.steps)
     }
+}
+
+/// Takes these steps from there.
+pub fn walk(world: &World, title: String, start: State, steps: &[Action]) -> Result<Walk, ReplayError> {
+    let (mut state, mut names) = (start, Names::plain(world.replicas));
+    let mut text = String::new();
+    let mut diagram = Diagram::new(title, world.parties(&state));
+    for (index, step) in steps.iter().enumerate() {
+        if !is_possible(world, &state, *step) {
+            return Err(ReplayError::Impossible(index));
+        }
+        diagram.step(index + 1, world.events(&state, *step, &names));
+        let (line, next, renamed) = world.step(&state, *step, &names);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{:>3}. {line}", index + 1);
+        (state, names) = (next, renamed);
+    }
+    let _ = writeln!(text, "\n{state:?}");
+    diagram.conclude(format!("{:?}", state.verdict));
+    Ok(Walk {
+        text,
+        diagram,
+        state: world.table(&state, &names),
+        verdict: state.verdict,
+    })
 }
 
 fn is_possible(world: &World, state: &State, step: Action) -> bool {

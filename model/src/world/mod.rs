@@ -25,11 +25,12 @@ mod replica;
 mod show;
 mod state;
 mod syncs;
+mod table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stateright::{Model, Property};
+use stateright::{Model, Path, Property};
 use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{Admitted, Knowledge, View};
 use trellis_spec::quorum::NodeId;
@@ -44,10 +45,13 @@ pub use events::{Event, Line, Over, Party};
 pub use layouts::oldest_needed;
 pub use show::Names;
 pub use state::{Column, Disk, Ghost, Op, Progress, Seat, Slot, State, Verdict};
+pub use table::Table;
 
 use crate::listing::Suspects;
 use crate::rules::{PARTITION, Protocol, sound};
 use crate::script::Script;
+use crate::svg::Picture;
+use crate::transcript::walk;
 use crate::value::Body;
 
 /// One configuration of a model.
@@ -179,6 +183,11 @@ impl World {
         self.sorted = false;
     }
 
+    /// The same without symmetry: every replica keeps its column, and so its name.
+    pub fn unsorted(self) -> Self {
+        World { sorted: false, ..self }
+    }
+
     /// The replicas' names, column by column of an unsorted state.
     pub(crate) fn node(column: usize) -> NodeId {
         NodeId(column as u64 + 1)
@@ -264,6 +273,12 @@ impl Model for World {
 
     fn format_step(&self, last: &State, action: Action) -> Option<String> {
         Some(self.narrate(last, action, &Names::plain(self.replicas)))
+    }
+
+    fn as_svg(&self, path: Path<State, Action>) -> Option<String> {
+        let start = path.clone().into_states().into_iter().next()?;
+        let walk = walk(self, String::new(), start, &path.into_actions()).ok()?;
+        Some(Picture::of(&walk).to_string())
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

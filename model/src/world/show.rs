@@ -222,7 +222,7 @@ fn show_stamp(stamp: Stamp) -> String {
     }
 }
 
-fn show_view(view: View) -> String {
+pub(super) fn show_view(view: View) -> String {
     format!("layouts {}..{}", view.lo.0, view.hi.0)
 }
 
@@ -256,7 +256,7 @@ fn show_held(held: Option<&Accepted<Cargo>>) -> String {
     format!("{content} @{}", show_stamp(held.ballot))
 }
 
-fn show_request(key: Key, request: &Request<Cargo>) -> String {
+pub(super) fn show_request(key: Key, request: &Request<Cargo>) -> String {
     let row = if key.0 == 0 {
         String::new()
     } else {
@@ -296,7 +296,7 @@ fn show_outcome(outcome: &Outcome) -> String {
     }
 }
 
-fn show_cell(cell: &Cell<Cargo>) -> String {
+pub(super) fn show_cell(cell: &Cell<Cargo>) -> String {
     let held = show_held(cell.accepted.as_ref());
     if cell.promised > cell.ballot() {
         format!("{held}, promised {}", show_stamp(cell.promised))
@@ -342,7 +342,7 @@ impl fmt::Debug for State {
 }
 
 impl State {
-    fn show_progress(&self, index: usize, op: &Op) -> String {
+    pub(super) fn show_progress(&self, index: usize, op: &Op) -> String {
         match &op.progress {
             Progress::Waiting => "waits for its turn".to_owned(),
             Progress::Told { outcome, .. } => show_outcome(outcome),
