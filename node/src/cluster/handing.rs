@@ -42,8 +42,11 @@ impl Replica {
         self.enter(at)?;
         self.durable(range.written_at).await?;
         if slips(Slip::EmptyPulls) {
-            let (rows, bound) = (Vec::new(), None);
-            return Ok(Answer::Pulled(Pulled { rows, bound }));
+            return Ok(Answer::Pulled(Pulled {
+                rows: Vec::new(),
+                bound: None,
+                floor: Stamp::ZERO,
+            }));
         }
         Ok(Answer::Pulled(Pulled {
             rows: range.value.cells,
