@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod namespace;
 mod program;
 
 use std::fs::{File, OpenOptions};
@@ -14,13 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use namespace::{in_a_namespace, must};
 use program::trellis;
-use trellis_verification::cluster::{Cluster, Fittings, Launch, Shape, namespace};
+use trellis_verification::cluster::{Cluster, Fittings, Launch, Shape};
 use trellis_verification::history::{Condition, Outcome};
 use trellis_verification::s3client::{Recorder, Session};
 
-/// Says to the test that it runs in a namespace of its own, and which folder is for the tmpfs.
-const INSIDE: &str = "TRELLIS_FULL_DISK_FOLDER";
 const DISK_BYTES: &str = "size=128m";
 /// Small enough to be met soon.
 const STORAGE: &str = "
@@ -40,28 +40,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_disk_that_fills_up_costs_nothing_that_was_acknowledged() {
-    if let Some(folder) = std::env::var_os(INSIDE) {
-        return inside(Path::new(&folder));
-    }
-    let Some(way) = namespace() else {
-        eprintln!("SKIPPED: neither root nor a user namespace can mount a tmpfs here, so there is no disk to fill");
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let name = "a_disk_that_fills_up_costs_nothing_that_was_acknowledged";
-    let mut again = Command::new("unshare");
-    again.args(way).arg(std::env::current_exe().unwrap());
-    again.args(["--exact", name, "--nocapture"]);
-    again.env(INSIDE, folder.path()).env("TRELLIS", trellis());
-    assert!(again.status().unwrap().success());
+    in_a_namespace("a_disk_that_fills_up_costs_nothing_that_was_acknowledged", inside);
 }
 
 fn inside(folder: &Path) {
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", DISK_BYTES, "tmpfs"])
-        .arg(folder)
-        .status();
-    assert!(mount.unwrap().success());
+    must("mount", &["-t", "tmpfs", "-o", DISK_BYTES, "tmpfs"], folder);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.unwrap().block_on(fill_up(folder));
 }
