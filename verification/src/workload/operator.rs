@@ -77,7 +77,10 @@ impl Operator {
     /// Stages one or two changes at a node and applies them; nothing if that was not to be.
     async fn change(&self, rng: &mut Rng, at: u16) -> Option<()> {
         self.run(at, &["layout", "revert"]).await?;
-        let nodes = self.nodes_of(&self.show(at).await?);
+        let mut nodes = self.nodes_of(&self.show(at).await?);
+        // Who is gone gets no role again: two of those may be a majority of something.
+        let there = there(&self.status(at).await?);
+        nodes.retain(|node| node.has_role || there.contains(&node.id));
         let (holders, idle): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| node.has_role);
         let can_remove = holders.len() > NODES_MIN;
         if !idle.is_empty() && (rng.bool() || !can_remove) {
@@ -198,6 +201,15 @@ impl Operator {
             .success()
             .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// The nodes that are connected, as a node says.
+fn there(status: &Value) -> Vec<String> {
+    let nodes = status["nodes"].as_array().into_iter().flatten();
+    let there = nodes.filter(|node| node["state"] == "connected" || node["state"] == "this-node");
+    there
+        .filter_map(|node| node["id"].as_str().map(str::to_owned))
+        .collect()
 }
 
 fn summary(shown: &Value) -> String {

@@ -69,13 +69,18 @@ impl Scene {
         outcome.faults.extend(done.faults);
         if let Some(operator) = operator {
             judge_changes(changes, &mut outcome);
-            outcome.faults.extend(operator.settled().await);
-            let audit = Audit {
-                cluster: &mut cluster,
-                operator,
-                seed: self.schedule.seed,
-            };
-            audit::run(audit, &done.replaced, &mut outcome).await?;
+            // Where something is wrong already, what is on the disks tells nothing more.
+            if outcome.is_good() {
+                outcome.faults.extend(operator.settled().await);
+            }
+            if outcome.is_good() {
+                let audit = Audit {
+                    cluster: &mut cluster,
+                    operator,
+                    seed: self.schedule.seed,
+                };
+                audit::run(audit, &done.replaced, &mut outcome).await?;
+            }
         }
         Ok(outcome)
     }

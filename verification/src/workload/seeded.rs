@@ -34,7 +34,7 @@ pub enum Setting {
     Mixed,
     /// All nodes are killed at once, again and again.
     Crashes,
-    /// Five nodes, layouts that follow each other, nodes replaced; in the end, all copies compared.
+    /// Five nodes, layouts that follow each other; in the end, all copies compared.
     Layouts,
     /// Nodes come back with older copies of their data.
     Copies,
@@ -282,7 +282,7 @@ impl Setting {
         match self {
             Race | Chain | Mixed => vec![Harm::Kill, Harm::Pause, Harm::Cut, Harm::CutOneWay, Harm::Delay],
             Crashes => vec![Harm::Kill],
-            Layouts => vec![Harm::Kill, Harm::Pause, Harm::Cut, Harm::Delay, Harm::Replace],
+            Layouts => vec![Harm::Kill, Harm::Pause, Harm::Cut, Harm::Delay],
             Copies => vec![Harm::OldCopy],
         }
     }
