@@ -12,7 +12,7 @@ mod engine;
 mod files;
 mod folder;
 mod index;
-mod log;
+pub(crate) mod log;
 mod memory;
 mod memory_blocks;
 mod pool;
