@@ -9,6 +9,8 @@ pub mod config;
 pub mod dev;
 pub mod env;
 pub mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod link;
 pub mod logging;
 pub mod membership;

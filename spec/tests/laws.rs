@@ -180,3 +180,17 @@ proptest! {
         }
     }
 }
+
+/// A peer may say anything: a table that is longer than partitions have numbers is looked at without harm.
+#[test]
+fn tables_of_any_length_can_be_looked_at() {
+    let knowledge = knowledge();
+    let mut layout = knowledge.newest().expect("there are some").clone();
+    for lines in [0, 1, 32_768, 32_769, 70_000] {
+        layout.assignment.resize(lines, vec![0, 1, 2]);
+        assert_eq!(layout.partitions().count(), 2 * lines.min(32_768));
+        let rows = layout.partition_of(b"a placement");
+        let blocks = layout.block_partition_of(&[0xff; 32]);
+        assert!(lines == 0 || layout.replicas(rows) == layout.replicas(blocks));
+    }
+}

@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod clock;
 pub mod cluster;
+pub mod fuzz;
 pub mod history;
 pub mod interruption;
 pub mod s3client;

@@ -164,7 +164,7 @@ impl Replay {
                 self.tally.sent += checked.sent;
             }
             Record::Lost(records) => {
-                self.tally.lost += records;
+                self.tally.lost = self.tally.lost.saturating_add(records);
                 known.rows.forget();
             }
             Record::Closed => known.is_closed = true,
@@ -183,10 +183,10 @@ impl Replay {
     /// What the part before left is where this one goes on, unless something is missing between them.
     fn opened(&mut self, opened: Opened, number: u64) {
         let known = self.nodes.entry(opened.node).or_default();
-        let is_next = known.last.is_some() && number == known.number + 1;
+        let is_next = known.last.is_some() && known.number.checked_add(1) == Some(number);
         let goes_on = known
             .last
-            .is_some_and(|last| last.life == opened.life && last.part + 1 == opened.part);
+            .is_some_and(|last| last.life == opened.life && last.part.checked_add(1) == Some(opened.part));
         let begins = opened.part == 0;
         match (is_next, goes_on, begins) {
             (true, true, false) => {}

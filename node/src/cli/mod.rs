@@ -34,7 +34,7 @@ Examples:
   trellis status --data /var/lib/trellis          how the node and its peers are
 
 `trellis COMMAND --help` shows more of each.")]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }

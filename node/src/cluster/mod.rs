@@ -32,7 +32,7 @@ mod scrub;
 mod standing;
 #[cfg(test)]
 mod tests;
-mod tidings;
+pub(crate) mod tidings;
 mod tries;
 mod trouble;
 mod turns;

@@ -206,7 +206,7 @@ impl Config {
         Ok(config)
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let path = || path.to_owned();
         let config: Config = toml::from_str(text).map_err(|error| ConfigError::Toml {
             path: path(),

@@ -10,14 +10,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Lane, Message};
 
-pub(super) const HEADER_BYTES: usize = 1 + 8 + 4 + 4;
+pub(crate) const HEADER_BYTES: usize = 1 + 8 + 4 + 4;
 
 /// Parts up to this size are copied into the buffer that frames are gathered in; greater ones are sent from where they lie.
 const GATHERED_PART_MAX_BYTES: usize = 4 * 1024;
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     /// A request.
     Request { number: u64, message: Message },
     /// The answer to a request.
@@ -34,7 +34,7 @@ pub(super) enum Frame {
 
 /// The other side broke the protocol; the connection cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Violation {
+pub(crate) enum Violation {
     #[error("a frame of unknown kind {0}")]
     UnknownKind(u8),
     #[error("a frame of {bytes} bytes, over the limit of {limit}")]
@@ -51,7 +51,7 @@ pub(super) enum Violation {
 
 /// The first bytes of a frame, checked against the limits of its lane.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
+pub(crate) struct Header {
     kind: u8,
     number: u64,
     head_bytes: usize,
@@ -59,7 +59,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub(super) fn decode(bytes: &[u8; HEADER_BYTES], lane: Lane) -> Result<Self, Violation> {
+    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], lane: Lane) -> Result<Self, Violation> {
         let mut bytes = bytes.as_slice();
         let (kind, number, head, body) = (
             bytes.get_u8(),
@@ -83,12 +83,12 @@ impl Header {
     }
 
     /// How many bytes follow.
-    pub(super) fn payload_bytes(&self) -> usize {
+    pub(crate) fn payload_bytes(&self) -> usize {
         self.head_bytes + self.body_bytes
     }
 
     /// The frame, given the bytes that follow; they are split, not copied.
-    pub(super) fn complete(self, mut payload: Bytes) -> Result<Frame, Violation> {
+    pub(crate) fn complete(self, mut payload: Bytes) -> Result<Frame, Violation> {
         let Self {
             kind,
             number,
@@ -126,7 +126,7 @@ const PONG: u8 = 6;
 
 /// Encoded frames on their way to the socket.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     chunks: VecDeque<Bytes>,
     gathered: BytesMut,
     bytes: usize,
@@ -134,7 +134,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Adds a frame at the end.
-    pub(super) fn push(&mut self, frame: Frame) {
+    pub(crate) fn push(&mut self, frame: Frame) {
         match frame {
             Frame::Request { number, message } => self.push_message(REQUEST, number, message),
             Frame::Reply { number, message } => self.push_message(REPLY, number, message),
@@ -150,13 +150,13 @@ impl Batch {
     }
 
     /// Nothing can be added after this; everything is in the chunks.
-    pub(super) fn seal(mut self) -> Self {
+    pub(crate) fn seal(mut self) -> Self {
         self.end_gathered();
         self
     }
 
     /// Bytes that are left to write.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes
     }
 

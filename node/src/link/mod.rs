@@ -13,7 +13,7 @@
 mod asking;
 mod connection;
 mod dialing;
-mod frame;
+pub(crate) mod frame;
 mod handshake;
 mod identity;
 mod limits;

@@ -100,7 +100,7 @@ impl Book {
             addresses,
             host,
         };
-        if let Some(before) = written.mine {
+        if let Some(before) = written.mine.filter(Contact::is_sound) {
             let adopted = mine.addresses.is_empty();
             mine.number = before.number;
             mine.addresses = if adopted {
@@ -109,7 +109,7 @@ impl Book {
                 mine.addresses
             };
             if mine != before {
-                mine.number += 1;
+                mine.number = mine.number.saturating_add(1);
             }
         }
         Book {
@@ -228,7 +228,7 @@ impl Book {
     pub fn seen_from(&mut self, observed: IpAddr, port: u16) {
         if self.mine.addresses.is_empty() && !observed.is_loopback() && !observed.is_unspecified() {
             self.mine.addresses.push(SocketAddr::new(observed, port).to_string());
-            self.mine.number += 1;
+            self.mine.number = self.mine.number.saturating_add(1);
             self.revision += 1;
         }
     }

@@ -14,7 +14,7 @@ mod files;
 mod folder;
 mod folder_syncs;
 mod index;
-mod log;
+pub(crate) mod log;
 mod memory;
 mod memory_blocks;
 mod packing;

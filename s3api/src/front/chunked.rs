@@ -79,7 +79,7 @@ impl Stream for Decoded {
 }
 
 /// Takes the coding off, piece by piece.
-struct Decoder {
+pub(super) struct Decoder {
     signer: Option<ChunkSigner>,
     trailer: Trailer,
     trailers: Trailers,
@@ -100,7 +100,7 @@ enum State {
 }
 
 impl Decoder {
-    fn new(signer: Option<ChunkSigner>, trailer: Trailer, trailers: Trailers) -> Decoder {
+    pub(super) fn new(signer: Option<ChunkSigner>, trailer: Trailer, trailers: Trailers) -> Decoder {
         Decoder {
             signer,
             trailer,
@@ -111,7 +111,7 @@ impl Decoder {
     }
 
     /// Takes bytes off the wire and puts the bytes of the body into `out`.
-    fn feed(&mut self, mut bytes: Bytes, out: &mut VecDeque<Bytes>) -> Result<(), BodyError> {
+    pub(super) fn feed(&mut self, mut bytes: Bytes, out: &mut VecDeque<Bytes>) -> Result<(), BodyError> {
         while !bytes.is_empty() {
             match &mut self.state {
                 State::Announcement => {
@@ -216,7 +216,7 @@ impl Decoder {
     }
 
     /// The wire has ended: reads the trailers and checks that nothing is missing.
-    fn finish(mut self) -> Result<(), BodyError> {
+    pub(super) fn finish(mut self) -> Result<(), BodyError> {
         if !matches!(self.state, State::Trailers) {
             return Err(BodyError::Incomplete);
         }

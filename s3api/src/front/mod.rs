@@ -14,6 +14,8 @@ mod call;
 mod chunked;
 mod clock;
 mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod intake;
 mod operation;

@@ -128,7 +128,8 @@ impl Layout {
 
     /// At most 32,768: twice as many partitions have a number.
     fn lines(&self) -> u16 {
-        u16::try_from(self.assignment.len()).unwrap_or(u16::MAX)
+        const LINES_MAX: u16 = 1 << 15;
+        u16::try_from(self.assignment.len()).map_or(LINES_MAX, |lines| lines.min(LINES_MAX))
     }
 
     fn places(&self, partition: Partition) -> &[u16] {

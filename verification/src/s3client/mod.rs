@@ -4,8 +4,8 @@
 //! otherwise), keeps "failed for good" apart from "outcome unknown", and writes every request into a history.
 
 mod recorder;
-mod sign;
-mod transport;
+pub(crate) mod sign;
+pub(crate) mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -69,13 +69,13 @@ pub(super) fn variable(text: &str, name: &'static str) -> Result<String, Credent
 }
 
 /// What is signed of a request.
-pub(super) struct Unsigned<'a> {
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
-    pub(super) query: &'a [(String, String)],
-    pub(super) headers: &'a [(String, String)],
-    pub(super) body: &'a [u8],
-    pub(super) payload: Payload,
+pub(crate) struct Unsigned<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a [(String, String)],
+    pub(crate) headers: &'a [(String, String)],
+    pub(crate) body: &'a [u8],
+    pub(crate) payload: Payload,
 }
 
 /// Escapes a path.
@@ -95,7 +95,7 @@ pub(super) fn escape_query(query: &[(String, String)]) -> String {
 }
 
 /// The headers to add: date, hash of the body, and signature over these and all the others.
-pub(super) fn sign(request: &Unsigned<'_>, who: &Credentials, at: OffsetDateTime) -> Vec<(String, String)> {
+pub(crate) fn sign(request: &Unsigned<'_>, who: &Credentials, at: OffsetDateTime) -> Vec<(String, String)> {
     let moment = at.format(format_description!("[year][month][day]T[hour][minute][second]Z"));
     let moment = moment.expect("a date after year 0 has four digits of year");
     let hash = match request.payload {
