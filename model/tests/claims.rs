@@ -200,7 +200,7 @@ fn every_claim_is_tested_above() {
 #[test]
 fn every_flaw_of_the_specification_is_a_mutant_of_some_claim() {
     let number = |flaw: Flaw| flaw as u8;
-    let listed: Vec<u8> = FLAWS.into_iter().map(number).collect();
+    let listed: Vec<u8> = FLAWS.iter().copied().map(number).collect();
     assert_eq!(listed, (0..FLAWS.len() as u8).collect::<Vec<_>>());
     let claims = claim::all();
     let hunted = claims
