@@ -25,7 +25,9 @@ pub(super) enum Repair {
 
 /// Compares what the node holds with the other replicas, and copies what is missing.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  trellis repair compare --wait --data /var/lib/trellis\n  trellis status")]
+#[command(
+    after_help = "Example:\n  trellis repair compare --wait --data /var/lib/trellis\n  trellis status --data /var/lib/trellis"
+)]
 pub(super) struct Compare {
     #[command(flatten)]
     how: How,
@@ -33,7 +35,9 @@ pub(super) struct Compare {
 
 /// Reads every block of the node and compares it with its name, at full speed; what is damaged is copied again.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  trellis repair scrub --wait --data /var/lib/trellis\n  trellis status")]
+#[command(
+    after_help = "Example:\n  trellis repair scrub --wait --data /var/lib/trellis\n  trellis status --data /var/lib/trellis"
+)]
 pub(super) struct Scrub {
     #[command(flatten)]
     how: How,

@@ -385,12 +385,14 @@ impl Repairer {
         };
         let mut calls: FuturesUnordered<_> = place.sets.members().into_iter().map(digest).collect();
         let mut digests = BTreeMap::new();
+        // Nobody waits for those who gave no answer when they were last asked anything.
+        let away = self.repairs().contact.away(|node| node != me);
         let listen = async {
             while let Some((node, answer)) = calls.next().await {
                 if let Answer::Digest(digest) = answer {
                     digests.insert(node, digest);
                 }
-                if let Some(look) = judge(place, me, &digests) {
+                if let Some(look) = judge(place, me, &away, &digests) {
                     return look;
                 }
             }
@@ -409,17 +411,18 @@ impl Repairer {
 }
 
 /// What the digests so far say; nothing if others may make a difference.
-fn judge(place: &Place, me: NodeId, digests: &BTreeMap<NodeId, u64>) -> Option<Look> {
+fn judge(place: &Place, me: NodeId, away: &[NodeId], digests: &BTreeMap<NodeId, u64>) -> Option<Look> {
     let own = digests.get(&me)?;
     let agrees = |node| match digests.get(&node) {
         Some(digest) if digest == own => Vote::Yes,
         Some(_) => Vote::No,
+        None if away.contains(&node) => Vote::No,
         None => Vote::Open,
     };
     match place.sets.verdict(agrees) {
         Verdict::Reached => Some(Look::Whole),
-        Verdict::Impossible => Some(Look::Doubtful),
-        Verdict::Pending => None,
+        Verdict::Impossible if digests.len() > place.sets.members().len() / 2 => Some(Look::Doubtful),
+        Verdict::Impossible | Verdict::Pending => None,
     }
 }
 
