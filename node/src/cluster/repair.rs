@@ -134,6 +134,12 @@ impl Repairs {
         }
     }
 
+    /// Did the last look at a partition of blocks meet references without data?
+    fn lacks(&self, partition: Partition) -> bool {
+        let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        lacking.contains(&partition)
+    }
+
     /// Partitions of blocks of which every reference had its data when it was last looked at.
     pub(super) fn complete(&self, known: &Known) -> Vec<Partition> {
         let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -355,8 +361,9 @@ impl Repairer {
             return None;
         }
         match self.compare(&place).await? {
-            Look::Whole => Some(Look::Whole),
-            Look::Doubtful => {
+            // Replicas that lack the same data agree too.
+            Look::Whole if !self.repairs().lacks(partition) => Some(Look::Whole),
+            Look::Whole | Look::Doubtful => {
                 self.repairs().whole().remove(&partition);
                 match self.movers.repair(partition).await {
                     Ok(()) => Some(Look::Whole),

@@ -20,6 +20,8 @@ use crate::storage::files::{Files, RealFiles, parent, read_file, replace_file};
 use crate::storage::rooted::RootedFiles;
 
 pub(super) const MARKER_FILE: &str = "block-folder.json";
+/// What [`replace_file`](crate::storage::files::replace_file) writes before it is the marker.
+const FRESH_MARKER_FILE: &str = "block-folder.new";
 const RECORD_FILE: &str = "block-folders.json";
 /// The one that a node has that is not told of others, in its data folder.
 const DEFAULT_FOLDER: &str = "blocks";
@@ -198,7 +200,14 @@ fn check_new(path: PathBuf, own: &Path) -> Result<(), BlockFolderError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && path == own => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(BlockFolderError::NotThere { path }),
         Err(error) => Err(BlockFolderError::Io { path, error }),
-        Ok(names) if names.iter().all(|name| name == LOST_AND_FOUND) => Ok(()),
+        // Of a marker that a power cut left half written there is a file.
+        Ok(names)
+            if names
+                .iter()
+                .all(|name| name == LOST_AND_FOUND || name == FRESH_MARKER_FILE) =>
+        {
+            Ok(())
+        }
         Ok(_) => Err(BlockFolderError::NotEmpty { path }),
     }
 }
@@ -215,7 +224,12 @@ fn take(claimed: &Claimed) -> Result<(), BlockFolderError> {
     }
     let file = path.join(MARKER_FILE);
     match read::<Marker>(&RealFiles, &file)? {
-        Some(_) => Ok(()),
+        Some(found) if found == claimed.marker => Ok(()),
+        // It was made a moment ago, under another name of the same folder.
+        Some(_) => Err(BlockFolderError::Twice {
+            path: path.clone(),
+            other: path.clone(),
+        }),
         None => write(&file, &claimed.marker),
     }
 }
