@@ -13,7 +13,7 @@ use super::worker::unit;
 use crate::admin::{Client, ClientError};
 use crate::cluster::{Worker, WorkerReport, WorkerState};
 use crate::folder::NodeFolder;
-use crate::storage::give_up;
+use crate::storage::{Losing, give_up};
 
 /// Has a node look after its copies now, rather than when it is time. It does so by itself as well.
 #[derive(Debug, Subcommand)]
@@ -62,6 +62,9 @@ pub(super) struct ReplaceFolder {
     /// The block folder, as the configuration names it.
     #[arg(value_name = "PATH")]
     path: PathBuf,
+    /// Also if the folder is there and holds blocks: they are lost here.
+    #[arg(long)]
+    lost: bool,
     #[command(flatten)]
     asking: Asking,
 }
@@ -71,7 +74,8 @@ impl ReplaceFolder {
         let data = self.asking.folder()?;
         // The lock says that the node does not run.
         let _locked = NodeFolder::open(&data)?;
-        let id = give_up(&data, &self.path)?;
+        let losing = if self.lost { Losing::Blocks } else { Losing::Nothing };
+        let id = give_up(&data, &self.path, losing)?;
         self.asking.print(&id, |id| {
             format!(
                 "{} (folder {id}) counts as lost. Start the node with an empty folder there, or take it out of the \

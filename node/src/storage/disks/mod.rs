@@ -27,7 +27,7 @@ use super::files::Files;
 use super::folder::OpenError;
 use super::rooted::RootedFiles;
 use crate::env::Random;
-pub use claim::{BlockFolderConfig, FolderId, give_up};
+pub use claim::{BlockFolderConfig, FolderId, Losing, give_up};
 use disk::{Disk, Look, OpenFiles};
 pub use disk::{FolderSeen, FolderState};
 pub use error::BlockFolderError;
@@ -201,7 +201,14 @@ impl Disks {
         let Some(data) = self.get(name)? else { return Ok(None) };
         // It was verified when it was read.
         let block = Block::verified(name, data);
-        Ok(takers.iter().find(|taker| taker.put(&block).is_ok()).cloned())
+        let mut failed = None;
+        for taker in takers {
+            match taker.put(&block) {
+                Ok(()) => return Ok(Some(taker.clone())),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(None), Err)
     }
 
     /// The disks that have the block, as far as they can tell.
