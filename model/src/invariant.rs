@@ -107,13 +107,13 @@ fn is_gone(column: &Column) -> bool {
     column.seat.dropped > LayoutVersion::default()
 }
 
-/// The ballot of what a replica holds; where it holds nothing, the newest tombstone of the row that was forgotten and is
-/// not above the floor.
+/// The ballot of what a replica holds; where it holds nothing, the newest tombstone of the row that was forgotten
+/// somewhere and is not above the floor.
 fn holds(state: &State, column: &Column, key: Key) -> Stamp {
     let cell = &column.rows[usize::from(key.0)];
-    let forgotten = state.ghost.forgotten.get(&key).copied().unwrap_or(Stamp::ZERO);
-    match cell.accepted {
-        None if forgotten <= column.floor => forgotten,
-        None | Some(_) => cell.ballot(),
+    if cell.accepted.is_some() {
+        return cell.ballot();
     }
+    let forgotten = state.ghost.forgotten.range((key, Stamp::ZERO)..=(key, column.floor));
+    forgotten.map(|(_, tombstone)| *tombstone).max().unwrap_or(Stamp::ZERO)
 }

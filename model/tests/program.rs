@@ -78,6 +78,29 @@ fn a_gate_that_a_new_owner_settles_cannot_be_opened_again() {
 }
 
 #[test]
+fn what_is_forgotten_too_early_comes_back() {
+    for (name, size) in [
+        ("forgets-while-pulling.json", "W;DEL;R (A, then A again)"),
+        (
+            "forgotten-taken-for-never.json",
+            "INM|R;DEL;R (strict, clocks in order)",
+        ),
+        ("base-ignores-floor.json", "INM|R;DEL;INM (strict, clocks in order)"),
+    ] {
+        let walk = scenario(name).replay().unwrap();
+        assert_eq!(walk.verdict, Verdict::NotLinearizable, "{name}");
+        let mut sound = scenario(name);
+        sound.world = size.to_owned();
+        let walked = sound.replay();
+        let is_fine = match walked {
+            Ok(walk) => walk.verdict == Verdict::Fine,
+            Err(error) => matches!(error, ReplayError::Impossible(_)),
+        };
+        assert!(is_fine, "{name}");
+    }
+}
+
+#[test]
 fn what_cannot_happen_is_not_replayed() {
     let mut forged = scenario("suspects-read-again.json");
     forged.steps.insert(0, Action::Crash { column: 2 });

@@ -162,7 +162,12 @@ impl NodeFolder {
     /// Refuses to begin anew where rows were kept: an emptied row store must not look like that of a new node.
     pub fn check_rows(&self) -> Result<(), FolderError> {
         let log = self.log();
-        let is_empty = fs::read_dir(&log).map_or(true, |mut entries| entries.next().is_none());
+        let is_empty = match fs::read_dir(&log) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            // The row store will say why.
+            Err(_) => false,
+        };
         match is_empty && self.folder.path().join(ROWS_BEGAN_FILE).exists() {
             true => Err(FolderError::RowsGone {
                 folder: self.folder.path().to_owned(),

@@ -121,8 +121,7 @@ impl World {
         let cell = std::mem::take(&mut at.rows[usize::from(key.0)]);
         at.floor = floor;
         if transitions {
-            let known = state.ghost.forgotten.entry(key).or_default();
-            *known = cell.ballot().max(*known);
+            state.ghost.forgotten.insert((key, cell.ballot()));
         }
     }
 

@@ -295,8 +295,12 @@ impl Model for World {
 
 impl World {
     fn begun(&self, first: State) -> State {
-        let steps = self.prelude.iter();
-        steps.fold(first, |state, action| self.next_state(&state, *action).unwrap_or(state))
+        self.prelude.iter().fold(first, |state, action| {
+            let mut possible = Vec::new();
+            self.possible(&state, &mut possible);
+            assert!(possible.contains(action), "{action:?} cannot happen here:\n{state:?}");
+            self.next_state(&state, *action).unwrap_or(state)
+        })
     }
 
     /// Clocks stand far enough apart for every retry to fit between two of them.

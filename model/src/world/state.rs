@@ -1,6 +1,6 @@
 //! The state of a world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -57,8 +57,8 @@ pub struct Ghost {
     pub answered: BTreeMap<(Key, LayoutVersion), Stamp>,
     /// For each row: the greatest ballot that was promised by a quorum and then used.
     pub prepared: BTreeMap<Key, Stamp>,
-    /// For each row: the greatest tombstone that was forgotten.
-    pub forgotten: BTreeMap<Key, Stamp>,
+    /// The tombstones that were forgotten.
+    pub forgotten: BTreeSet<(Key, Stamp)>,
 }
 
 /// What a node knows of layouts, and where it stands.

@@ -30,7 +30,7 @@ use output::say_error;
 #[command(after_help = "\
 Examples:
   trellis dev                                     a cluster to try, at http://127.0.0.1:3900
-  trellis server --config /etc/trellis.toml       one node of a production cluster
+  trellis server --config /etc/trellis/trellis.toml  one node of a production cluster
   trellis status --data /var/lib/trellis          how the node and its peers are
 
 `trellis COMMAND --help` shows more of each.")]

@@ -13,7 +13,7 @@ use super::worker::unit;
 use crate::admin::{Client, ClientError};
 use crate::cluster::{Worker, WorkerReport, WorkerState};
 use crate::folder::NodeFolder;
-use crate::storage::give_up;
+use crate::storage::{Losing, give_up};
 
 /// Has a node look after its copies now, rather than when it is time. It does so by itself as well.
 #[derive(Debug, Subcommand)]
@@ -25,7 +25,9 @@ pub(super) enum Repair {
 
 /// Compares what the node holds with the other replicas, and copies what is missing.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  trellis repair compare --wait --data /var/lib/trellis\n  trellis status")]
+#[command(
+    after_help = "Example:\n  trellis repair compare --wait --data /var/lib/trellis\n  trellis status --data /var/lib/trellis"
+)]
 pub(super) struct Compare {
     #[command(flatten)]
     how: How,
@@ -33,7 +35,9 @@ pub(super) struct Compare {
 
 /// Reads every block of the node and compares it with its name, at full speed; what is damaged is copied again.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  trellis repair scrub --wait --data /var/lib/trellis\n  trellis status")]
+#[command(
+    after_help = "Example:\n  trellis repair scrub --wait --data /var/lib/trellis\n  trellis status --data /var/lib/trellis"
+)]
 pub(super) struct Scrub {
     #[command(flatten)]
     how: How,
@@ -58,6 +62,9 @@ pub(super) struct ReplaceFolder {
     /// The block folder, as the configuration names it.
     #[arg(value_name = "PATH")]
     path: PathBuf,
+    /// Also if the folder is there and holds blocks: they are lost here.
+    #[arg(long)]
+    lost: bool,
     #[command(flatten)]
     asking: Asking,
 }
@@ -67,7 +74,8 @@ impl ReplaceFolder {
         let data = self.asking.folder()?;
         // The lock says that the node does not run.
         let _locked = NodeFolder::open(&data)?;
-        let id = give_up(&data, &self.path)?;
+        let losing = if self.lost { Losing::Blocks } else { Losing::Nothing };
+        let id = give_up(&data, &self.path, losing)?;
         self.asking.print(&id, |id| {
             format!(
                 "{} (folder {id}) counts as lost. Start the node with an empty folder there, or take it out of the \

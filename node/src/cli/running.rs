@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -71,7 +72,11 @@ impl Signals {
     }
 }
 
-/// A runtime for nodes.
+/// A runtime for nodes, which may open as many files as the system lets them: each connection of a client is one.
 pub(super) fn runtime() -> io::Result<Runtime> {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    // With fewer, the log tells what could not be opened.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
     Builder::new_multi_thread().enable_all().build()
 }

@@ -341,7 +341,7 @@ impl Coordinator {
 }
 
 /// A row with the gate that it must pass where it is in a bucket's index.
-fn target(address: Address) -> Target {
+pub(super) fn target(address: Address) -> Target {
     let gate = match address.placement {
         Placement::Index(bucket, shard) => Some(Address::gate(bucket, shard).key),
         Placement::System | Placement::Upload(_) | Placement::Manifest(_) | Placement::Block(_) => None,

@@ -15,7 +15,7 @@ use trellis_spec::row::{BlockName, Row, VersionId};
 use super::amount::{Amount, Count};
 use super::cells::Shelf;
 use super::door::{Door, Refused};
-use super::keeper::KeeperError;
+use super::keeper::{KeeperError, WhenUnknown};
 use super::replica::Replica;
 use crate::storage::Position;
 
@@ -85,7 +85,7 @@ impl Replica {
         let (mut hash, mut after): (Hash, Option<(BlockName, VersionId)>) = (Hash::new(), None);
         let (mut lacks, mut held, mut last) = (false, self.count(), None);
         loop {
-            let (found, next) = self.keeper().pull(partition, after, STEP).await?;
+            let (found, next) = self.keeper().pull(partition, after, STEP, WhenUnknown::Missing).await?;
             found.iter().for_each(|pulled| add_reference(&mut hash, pulled));
             lacks |= found.iter().any(|pulled| pulled.data == Data::Absent);
             // References to one block follow each other.
@@ -120,7 +120,7 @@ impl Replica {
         let step = (complete.len() / GLANCES).max(1);
         for partition in complete.iter().step_by(step) {
             // What cannot be read is for the comparison to find out.
-            let Ok((found, _)) = self.keeper().pull(*partition, None, 1).await else {
+            let Ok((found, _)) = self.keeper().pull(*partition, None, 1, WhenUnknown::Missing).await else {
                 continue;
             };
             if found.iter().any(|pulled| pulled.data == Data::Absent) {

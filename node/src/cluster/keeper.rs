@@ -28,6 +28,15 @@ pub(crate) enum Deleted {
     Kept,
 }
 
+/// What is said of a block when a disk is away that may hold it, or when it could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenUnknown {
+    /// It is missing: this node needs another copy.
+    Missing,
+    /// Nothing is said. Others take "missing" for "never stored here", and what nobody has for never acknowledged.
+    Fail,
+}
+
 /// Why something was not done. What was written is whole; a crash leaves no more than that.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeeperError {
@@ -106,11 +115,15 @@ impl Keeper {
         partition: Partition,
         after: Option<(BlockName, VersionId)>,
         limit: usize,
+        when_unknown: WhenUnknown,
     ) -> Result<(Vec<Pulled>, Option<(BlockName, VersionId)>), KeeperError> {
         let (references, next, written_at) = self.shelves.references.after(partition, after, limit)?;
         let mut found = Vec::with_capacity(references.len());
         for reference in references {
-            let data = self.data(reference.block).await?;
+            let data = match when_unknown {
+                WhenUnknown::Missing => self.data(reference.block).await,
+                WhenUnknown::Fail => self.shelves.data(reference.block).await?,
+            };
             found.push(Pulled { reference, data });
         }
         self.shelves.durable(written_at).await?;
@@ -135,10 +148,14 @@ impl Keeper {
         .await
     }
 
-    /// Whether a block's data are here, as far as can be told without reading them.
-    pub(crate) async fn data(&self, name: BlockName) -> Result<Data, BlocksError> {
-        let has = self.shelves.blocks.has(name).await?;
-        Ok(if has { Data::Verified } else { Data::Absent })
+    /// Whether a block's data can be had here, as far as can be told without reading them.
+    pub(crate) async fn data(&self, name: BlockName) -> Data {
+        self.shelves.data(name).await.unwrap_or(Data::Absent)
+    }
+
+    /// Can new blocks be stored at all?
+    pub(crate) fn check_open(&self) -> Result<(), KeeperError> {
+        Ok(self.shelves.blocks.check_open()?)
     }
 
     /// How much a block's data take here; nothing if they are not here.
@@ -255,6 +272,11 @@ impl Shelves {
         }
     }
 
+    async fn data(&self, name: BlockName) -> Result<Data, BlocksError> {
+        let has = self.blocks.has(name).await?;
+        Ok(if has { Data::Verified } else { Data::Absent })
+    }
+
     /// The data are read, not merely looked for: only verified data may be referred to.
     async fn look(&self, name: BlockName) -> Data {
         match self.blocks.get(name).await {
@@ -322,8 +344,8 @@ impl Shelves {
         }
         self.durable(held.written_at).await?;
         match self.blocks.remove(block).await {
-            // A disk that is away may hold them too: the mark stays until it is back.
-            Err(BlocksError::Away { .. }) => return Ok(Deleted::Kept),
+            // A disk that is away may hold them too, and one that takes no writes keeps them: the mark stays.
+            Err(BlocksError::Away { .. } | BlocksError::Closed(_)) => return Ok(Deleted::Kept),
             removed => removed?,
         }
         self.references.unmark(partition, block)?;

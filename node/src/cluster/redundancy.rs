@@ -39,7 +39,7 @@ pub struct Redundancy {
     pub below: Vec<Below>,
     /// All partitions.
     pub partitions: u64,
-    /// By how many whole replicas the worst partition is short.
+    /// By how many replicas the worst partition is short, those aside that only have not compared lately.
     pub worst_missing: u64,
     /// What each node said.
     pub nodes: BTreeMap<NodeId, Evidence>,
@@ -163,7 +163,7 @@ fn judge(known: &Known, nodes: BTreeMap<NodeId, Evidence>) -> Redundancy {
         full_until_us: until.filter(|_| lacks.is_empty()),
         lacks,
         partitions: newest.partitions().count() as u64,
-        worst_missing: below.iter().map(|below| below.replicas.len() as u64).max().unwrap_or(0),
+        worst_missing: below.iter().map(known_missing).max().unwrap_or(0),
         below,
         nodes,
     }
@@ -180,6 +180,12 @@ fn below(known: &Known, newest: &Layout, partition: Partition, nodes: &BTreeMap<
         })
         .collect();
     (!replicas.is_empty()).then_some(Below { partition, replicas })
+}
+
+/// Replicas that do not count, but for those that only have not compared lately: of them nothing is known to be missing.
+fn known_missing(below: &Below) -> u64 {
+    let is_known = |(_, why, _): &&(NodeId, Why, Missing)| *why != Why::Outdated;
+    below.replicas.iter().filter(is_known).count() as u64
 }
 
 /// Why a node's copy of a partition does not count; nothing if it does.

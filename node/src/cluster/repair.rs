@@ -134,6 +134,12 @@ impl Repairs {
         }
     }
 
+    /// Did the last look at a partition of blocks meet references without data?
+    fn lacks(&self, partition: Partition) -> bool {
+        let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        lacking.contains(&partition)
+    }
+
     /// Partitions of blocks of which every reference had its data when it was last looked at.
     pub(super) fn complete(&self, known: &Known) -> Vec<Partition> {
         let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -355,8 +361,9 @@ impl Repairer {
             return None;
         }
         match self.compare(&place).await? {
-            Look::Whole => Some(Look::Whole),
-            Look::Doubtful => {
+            // Replicas that lack the same data agree too.
+            Look::Whole if !self.repairs().lacks(partition) => Some(Look::Whole),
+            Look::Whole | Look::Doubtful => {
                 self.repairs().whole().remove(&partition);
                 match self.movers.repair(partition).await {
                     Ok(()) => Some(Look::Whole),
@@ -385,12 +392,14 @@ impl Repairer {
         };
         let mut calls: FuturesUnordered<_> = place.sets.members().into_iter().map(digest).collect();
         let mut digests = BTreeMap::new();
+        // Nobody waits for those who gave no answer when they were last asked anything.
+        let away = self.repairs().contact.away(|node| node != me);
         let listen = async {
             while let Some((node, answer)) = calls.next().await {
                 if let Answer::Digest(digest) = answer {
                     digests.insert(node, digest);
                 }
-                if let Some(look) = judge(place, me, &digests) {
+                if let Some(look) = judge(place, me, &away, &digests) {
                     return look;
                 }
             }
@@ -409,17 +418,18 @@ impl Repairer {
 }
 
 /// What the digests so far say; nothing if others may make a difference.
-fn judge(place: &Place, me: NodeId, digests: &BTreeMap<NodeId, u64>) -> Option<Look> {
+fn judge(place: &Place, me: NodeId, away: &[NodeId], digests: &BTreeMap<NodeId, u64>) -> Option<Look> {
     let own = digests.get(&me)?;
     let agrees = |node| match digests.get(&node) {
         Some(digest) if digest == own => Vote::Yes,
         Some(_) => Vote::No,
+        None if away.contains(&node) => Vote::No,
         None => Vote::Open,
     };
     match place.sets.verdict(agrees) {
         Verdict::Reached => Some(Look::Whole),
-        Verdict::Impossible => Some(Look::Doubtful),
-        Verdict::Pending => None,
+        Verdict::Impossible if digests.len() > place.sets.members().len() / 2 => Some(Look::Doubtful),
+        Verdict::Impossible | Verdict::Pending => None,
     }
 }
 

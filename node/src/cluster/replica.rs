@@ -393,9 +393,15 @@ impl Replica {
                     self.repairs.repair_now([partition]);
                 }
             }
-            Err(error) => {
-                tracing::error!(%error, "a block cannot be read; it is served from other replicas");
+            Err(error @ BlocksError::Damaged { .. }) => {
+                tracing::error!(%error, "a block is served from other replicas");
                 self.repairs.repair_now([partition]);
+            }
+            // It may be here for all that.
+            Err(error) => {
+                tracing::error!(%error, "a block is served from other replicas");
+                self.repairs.repair_now([partition]);
+                return (Answer::Failed, Bytes::new());
             }
         }
         (Answer::NoBlock, Bytes::new())

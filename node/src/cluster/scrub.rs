@@ -123,6 +123,7 @@ impl Scrubber {
         };
         if let Err(error) = keeper.settle(name).await {
             tracing::warn!(%name, %error, "a block cannot be moved to the disk where it belongs");
+            workers.failed(env, Worker::Scrub, &error);
         }
         read
     }

@@ -120,6 +120,10 @@ impl Blocks for BlockFiles {
         Box::pin(self.run(&self.reads, move |disks| disks.list(after, limit)))
     }
 
+    fn check_open(&self) -> Result<(), BlocksError> {
+        self.disks.check_open()
+    }
+
     fn is_spread(&self) -> bool {
         self.disks.count() > 1
     }

@@ -43,6 +43,8 @@ pub(super) struct BlockFolder {
     /// Blocks that could not be read since the last one that could. One bad block that is asked for again and again says
     /// little of the others.
     unreadable: Mutex<BTreeSet<BlockName>>,
+    /// See [`BlockFolder::unread`].
+    unread: Mutex<BTreeSet<BlockName>>,
     /// Why nothing is written any more.
     closed: OnceLock<String>,
 }
@@ -64,6 +66,7 @@ impl BlockFolder {
             syncs: FolderSyncs::default(),
             counter: AtomicU64::new(0),
             unreadable: Mutex::default(),
+            unread: Mutex::default(),
             closed: OnceLock::new(),
         };
         opened.prepare().map_err(OpenError::io(folder))?;
@@ -95,6 +98,12 @@ impl BlockFolder {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Blocks whose files are there and could not be read, or not be put aside, since they were last read or written: they
+    /// count as missing, or nobody would copy them again.
+    fn unread(&self) -> MutexGuard<'_, BTreeSet<BlockName>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Why nothing is written any more; nothing while it is.
     pub(super) fn closed(&self) -> Option<String> {
         self.closed.get().cloned()
@@ -118,7 +127,9 @@ impl BlockFolder {
             return Err(self.full());
         }
         self.write(block)?;
-        self.sync(&leaf)
+        self.sync(&leaf)?;
+        self.unread().remove(&block.name());
+        Ok(())
     }
 
     /// Whether the very data of the block are on disk. What has its name and is something else is put aside, so that the
@@ -184,9 +195,16 @@ impl BlockFolder {
     pub(super) fn get(&self, name: BlockName) -> Result<Option<Bytes>, BlocksError> {
         let found = self.load(name);
         match &found {
-            Ok(Some(_)) => self.unreadable().clear(),
-            Err(BlocksError::Unreadable(_)) => _ = self.unreadable().insert(name),
-            Ok(None) | Err(_) => {}
+            Ok(Some(_)) => {
+                self.unreadable().clear();
+                self.unread().remove(&name);
+            }
+            Err(BlocksError::Unreadable(_)) => {
+                self.unreadable().insert(name);
+                self.unread().insert(name);
+            }
+            Err(BlocksError::Closed(_)) => _ = self.unread().insert(name),
+            Ok(None) | Err(_) => _ = self.unread().remove(&name),
         }
         found
     }
@@ -227,6 +245,9 @@ impl BlockFolder {
     }
 
     pub(super) fn size(&self, name: BlockName) -> Result<Option<u64>, BlocksError> {
+        if self.unread().contains(&name) {
+            return Err(BlocksError::Unreadable("it could not be read before".to_owned()));
+        }
         for form in Form::ALL {
             match self.files.size(&self.path(name, form)) {
                 Ok(None) => {}

@@ -143,6 +143,10 @@ pub trait Blocks: Send + Sync {
     fn remove(&self, name: BlockName) -> Boxed<'_, Result<(), BlocksError>>;
     /// The first `limit` names after `after`, in order.
     fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<Vec<BlockName>, BlocksError>>;
+    /// Is there a disk that takes blocks at all? It may be full.
+    fn check_open(&self) -> Result<(), BlocksError> {
+        Ok(())
+    }
     /// Whether there are several disks, so that a block may lie elsewhere than it belongs.
     fn is_spread(&self) -> bool {
         false

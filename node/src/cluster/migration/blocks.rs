@@ -5,19 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use trellis_spec::block::{Data, Pulled, Pulling};
+use trellis_spec::block::{Data, Names, Pulled, Pulling};
 use trellis_spec::layout::Announcement;
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::NodeId;
+use trellis_spec::register::Fetch;
 use trellis_spec::row::{BlockName, BlockReference, VersionId};
 
 use super::{Interrupted, Purpose, Syncing};
 use crate::cluster::amount::Amount;
+use crate::cluster::collector::target;
 use crate::cluster::keeper::{Keeper, KeeperError};
 use crate::cluster::replica::Payload;
 use crate::link::Lane;
 use crate::seeded::NodeRules;
-use crate::storage::Block;
+use crate::storage::{Block, BlocksError};
 
 /// References of one page.
 const PAGE_REFERENCES: u32 = 500;
@@ -115,7 +117,7 @@ impl Syncing<'_> {
     async fn adopt(&self, wanted: Wanted) -> Result<Option<BlockName>, Interrupted> {
         let Wanted { reference, holders } = wanted;
         let (keeper, partition, name) = (self.keeper(), self.place.partition, reference.block);
-        let is_here = keeper.data(name).await.map_err(KeeperError::from)? == Data::Verified;
+        let is_here = keeper.data(name).await == Data::Verified;
         let refers = keeper.refers(partition, &reference)?;
         if refers && is_here || !refers && self.is_given_up(&reference).await {
             return Ok(None);
@@ -124,6 +126,8 @@ impl Syncing<'_> {
             keeper.keep(partition, reference, None).await?;
             return Ok(None);
         }
+        // Nothing is fetched that could not be stored.
+        keeper.check_open()?;
         // Then those whose answer was not waited for: what a holder has may have rotted.
         let mut others = self.sources.pulled();
         others.retain(|node| *node != self.coordinator.me() && !holders.contains(node));
@@ -153,14 +157,33 @@ impl Syncing<'_> {
                 }
                 Ok(Answer::Full) => return Err(Interrupted::Full),
                 Ok(_) => {}
+                // Nor would what the next one has.
+                Err(error @ KeeperError::Blocks(BlocksError::Away { .. } | BlocksError::Closed(_))) => {
+                    return Err(Interrupted::Keeper(error));
+                }
                 Err(error) => tracing::warn!(%error, ?holder, "a block of a peer cannot be kept"),
             }
         }
         // The reference alone is legal. Data that nobody has were never acknowledged; whoever repairs wants to know that of
         // everybody, for a disk may have lost what was.
-        keeper.keep(partition, reference, None).await?;
-        let is_missing = has_holders || silent && self.purpose == Purpose::Repair;
+        keeper.keep(partition, reference.clone(), None).await?;
+        let is_repair = self.purpose == Purpose::Repair;
+        let is_missing = has_holders || is_repair && (silent || self.is_named(&reference).await);
         Ok(is_missing.then_some(name))
+    }
+
+    /// Does the row that the reference is about name its version? Then the data were acknowledged, and are lost if nobody
+    /// has them.
+    async fn is_named(&self, reference: &BlockReference) -> bool {
+        let target = target(reference.owner.clone());
+        match self.coordinator.read(&target, Fetch::Head).await {
+            Ok(found) => {
+                let live = found.accepted.as_ref().and_then(|held| held.content.live());
+                live.is_some_and(|row| row.names(reference.version))
+            }
+            // Nothing is called whole on a guess.
+            Err(_) => true,
+        }
     }
 
     /// Was the reference dropped here, for its version is dead?

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use trellis_s3api::object::{hex, unhex};
@@ -16,10 +17,14 @@ use trellis_s3api::object::{hex, unhex};
 use super::error::BlockFolderError;
 use crate::env::Random;
 use crate::size::Capacity;
+use crate::storage::block_folder::BlockFolder;
 use crate::storage::files::{Files, RealFiles, parent, read_file, replace_file};
+use crate::storage::packing::{BlocksConfig, Packing};
 use crate::storage::rooted::RootedFiles;
 
 pub(super) const MARKER_FILE: &str = "block-folder.json";
+/// What [`replace_file`](crate::storage::files::replace_file) writes before it is the marker.
+const FRESH_MARKER_FILE: &str = "block-folder.new";
 const RECORD_FILE: &str = "block-folders.json";
 /// The one that a node has that is not told of others, in its data folder.
 const DEFAULT_FOLDER: &str = "blocks";
@@ -88,8 +93,17 @@ pub(super) fn claim(
     Ok(claims)
 }
 
+/// What may be lost with a folder that is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Losing {
+    /// Nothing that is still there.
+    Nothing,
+    /// Blocks that it holds.
+    Blocks,
+}
+
 /// Declares the folder lost that was at `path`, and says which one that was.
-pub fn give_up(data: &Path, path: &Path) -> Result<FolderId, BlockFolderError> {
+pub fn give_up(data: &Path, path: &Path, losing: Losing) -> Result<FolderId, BlockFolderError> {
     let file = data.join(RECORD_FILE);
     let (mut record, path) = (read::<Record>(&RealFiles, &file)?.unwrap_or_default(), absolute(path)?);
     let Some(id) = record.at(&path) else {
@@ -97,10 +111,27 @@ pub fn give_up(data: &Path, path: &Path) -> Result<FolderId, BlockFolderError> {
         let known = known.join(", ");
         return Err(BlockFolderError::NotOnRecord { path, known });
     };
+    if losing == Losing::Nothing && may_hold_blocks(&path, id) {
+        return Err(BlockFolderError::HoldsBlocks { path });
+    }
     record.folders.remove(&id);
     record.given_up.insert(id);
     write(&file, &record)?;
     Ok(id)
+}
+
+/// Is the folder there, and not known to be empty?
+fn may_hold_blocks(path: &Path, id: FolderId) -> bool {
+    let Ok(files) = RootedFiles::open(path) else {
+        return false;
+    };
+    let is_there = matches!(read_marker(&files, path), Ok(Some(marker)) if marker.folder == id);
+    let packing = Packing::from(&BlocksConfig::default());
+    let folder = is_there.then(|| BlockFolder::open(Arc::new(files), path, 0, packing));
+    folder.is_some_and(|opened| match opened {
+        Ok(folder) => folder.list(None, 1).map_or(true, |names| !names.is_empty()),
+        Err(_) => true,
+    })
 }
 
 /// A folder of the configuration, as it was found.
@@ -198,7 +229,14 @@ fn check_new(path: PathBuf, own: &Path) -> Result<(), BlockFolderError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && path == own => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(BlockFolderError::NotThere { path }),
         Err(error) => Err(BlockFolderError::Io { path, error }),
-        Ok(names) if names.iter().all(|name| name == LOST_AND_FOUND) => Ok(()),
+        // Of a marker that a power cut left half written there is a file.
+        Ok(names)
+            if names
+                .iter()
+                .all(|name| name == LOST_AND_FOUND || name == FRESH_MARKER_FILE) =>
+        {
+            Ok(())
+        }
         Ok(_) => Err(BlockFolderError::NotEmpty { path }),
     }
 }
@@ -215,7 +253,12 @@ fn take(claimed: &Claimed) -> Result<(), BlockFolderError> {
     }
     let file = path.join(MARKER_FILE);
     match read::<Marker>(&RealFiles, &file)? {
-        Some(_) => Ok(()),
+        Some(found) if found == claimed.marker => Ok(()),
+        // It was made a moment ago, under another name of the same folder.
+        Some(_) => Err(BlockFolderError::Twice {
+            path: path.clone(),
+            other: path.clone(),
+        }),
         None => write(&file, &claimed.marker),
     }
 }

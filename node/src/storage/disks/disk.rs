@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Claimed, Marker, read_marker};
+use super::claim::{Claimed, read_marker};
 use super::order::Entrant;
 use crate::storage::OpenError;
 use crate::storage::block_files::BlockSetup;
@@ -57,6 +57,14 @@ enum Returns {
     AfterItWasGone,
 }
 
+/// Why files are not those of a disk.
+enum Unfit {
+    /// They are somebody else's, or nobody's.
+    Gone(String),
+    /// That could not be found out.
+    Unknown(String),
+}
+
 /// What a look at a disk came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
@@ -80,6 +88,10 @@ impl Disk {
     /// Opens the folder, which is there.
     pub(super) fn open(claimed: Claimed, open: Arc<OpenFiles>, setup: &BlockSetup) -> Result<Self, OpenError> {
         let files = open(&claimed.path).map_err(OpenError::io(&claimed.path))?;
+        // It was looked at by its path; from now on these files are held on to.
+        if let Err(Unfit::Gone(why) | Unfit::Unknown(why)) = check(&claimed, &files) {
+            return Err(OpenError::io(&claimed.path)(io::Error::other(why)));
+        }
         let (min_free_bytes, packing) = (setup.min_free_bytes, Packing::from(&setup.config));
         let folder = BlockFolder::open(files, &claimed.path, min_free_bytes, packing)?;
         Ok(Disk {
@@ -143,7 +155,8 @@ impl Disk {
     /// Why a folder that is in use cannot be any more; nothing if it can.
     fn absence(&self, folder: &Arc<BlockFolder>) -> Option<Absence> {
         let path = self.path().display();
-        let (why, returns) = if let Err(why) = self.check(folder.files()) {
+        // Where that cannot be found out, reads will tell.
+        let (why, returns) = if let Err(Unfit::Gone(why)) = check(&self.claimed, folder.files()) {
             (why, Returns::WhenSeen)
         } else if folder.unreadable_in_a_row() >= UNREADABLE_MAX {
             let why = format!("{UNREADABLE_MAX} blocks in a row could not be read; look at the kernel's log");
@@ -161,14 +174,21 @@ impl Disk {
 
     /// What becomes of a disk that was away; nothing if that is as before.
     fn come_back(&self, absence: &Absence) -> Option<State> {
-        let files = (self.open)(self.path()).map_err(|error| error.to_string());
-        let files = files.and_then(|files| self.check(&files).map(|()| files));
-        let Ok(files) = files else {
-            let seen_gone = Absence {
-                returns: Returns::WhenSeen,
-                ..absence.clone()
-            };
-            return Some(State::Away(seen_gone));
+        let opened = (self.open)(self.path()).map_err(|error| {
+            let is_gone = error.kind() == io::ErrorKind::NotFound;
+            let unfit = if is_gone { Unfit::Gone } else { Unfit::Unknown };
+            unfit(error.to_string())
+        });
+        let files = match opened.and_then(|files| check(&self.claimed, &files).map(|()| files)) {
+            Ok(files) => files,
+            Err(Unfit::Unknown(_)) => return None,
+            Err(Unfit::Gone(_)) => {
+                let seen_gone = Absence {
+                    returns: Returns::WhenSeen,
+                    ..absence.clone()
+                };
+                return Some(State::Away(seen_gone));
+            }
         };
         if absence.returns == Returns::AfterItWasGone || absence.left.strong_count() > 0 {
             return None;
@@ -186,25 +206,26 @@ impl Disk {
         }
     }
 
-    /// Are these the files of the folder that was claimed, and at its path?
-    fn check(&self, files: &Arc<dyn Files>) -> Result<(), String> {
-        if !files.is_at_its_path().map_err(|error| error.to_string())? {
-            return Err("something else, or nothing, is mounted at its path".to_owned());
-        }
-        match read_marker(files.as_ref(), self.path()) {
-            Ok(Some(marker)) if self.is_mine(marker) => Ok(()),
-            Ok(Some(_)) => Err("another block folder lies at its path".to_owned()),
-            Ok(None) => Err("its marker is not there; it is not mounted, or was emptied".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn is_mine(&self, marker: Marker) -> bool {
-        marker == self.claimed.marker
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Are these the files of the folder that was claimed, and at its path?
+fn check(claimed: &Claimed, files: &Arc<dyn Files>) -> Result<(), Unfit> {
+    let is_at_its_path = files.is_at_its_path();
+    if !is_at_its_path.map_err(|error| Unfit::Unknown(error.to_string()))? {
+        return Err(Unfit::Gone(
+            "something else, or nothing, is mounted at its path".to_owned(),
+        ));
+    }
+    match read_marker(files.as_ref(), &claimed.path) {
+        Ok(Some(marker)) if marker == claimed.marker => Ok(()),
+        Ok(Some(_)) => Err(Unfit::Gone("another block folder lies at its path".to_owned())),
+        Ok(None) => Err(Unfit::Gone(
+            "its marker is not there; it is not mounted, or was emptied".to_owned(),
+        )),
+        Err(error) => Err(Unfit::Unknown(error.to_string())),
     }
 }
 

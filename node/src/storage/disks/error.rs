@@ -75,6 +75,16 @@ pub enum BlockFolderError {
         /// The other.
         other: PathBuf,
     },
+    /// It was to be given up, and is not empty.
+    #[error(
+        "{path} is there and holds blocks, which would be lost here. Set its capacity to \"0\", start the node, and run `trellis \
+         repair scrub --wait` until it is empty; or say --lost, if they may go: other nodes may have them, with one replica \
+         none has"
+    )]
+    HoldsBlocks {
+        /// The folder.
+        path: PathBuf,
+    },
     /// There is no such folder on record.
     #[error("no block folder of this node was at {path}; those on record are: {known}")]
     NotOnRecord {

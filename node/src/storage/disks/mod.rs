@@ -27,7 +27,7 @@ use super::files::Files;
 use super::folder::OpenError;
 use super::rooted::RootedFiles;
 use crate::env::Random;
-pub use claim::{BlockFolderConfig, FolderId, give_up};
+pub use claim::{BlockFolderConfig, FolderId, Losing, give_up};
 use disk::{Disk, Look, OpenFiles};
 pub use disk::{FolderSeen, FolderState};
 pub use error::BlockFolderError;
@@ -99,6 +99,25 @@ impl Disks {
         put_into_first(&homes, block).unwrap_or_else(|| Err(self.away(name)))
     }
 
+    /// Is there a disk that takes blocks?
+    pub(super) fn check_open(&self) -> Result<(), BlocksError> {
+        let takers = self.disks.iter().filter(|disk| disk.entrant().weight > 0);
+        let takers: Vec<Arc<BlockFolder>> = takers.filter_map(Disk::folder).collect();
+        // Nothing if a single one is open.
+        let closed = takers.iter().map(|taker| taker.closed()).min().flatten();
+        match closed {
+            Some(why) => Err(BlocksError::Closed(why)),
+            None if takers.is_empty() => Err(BlocksError::Away {
+                folder: self
+                    .disks
+                    .first()
+                    .map(|disk| disk.path().to_owned())
+                    .unwrap_or_default(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn get(&self, name: BlockName) -> Result<Option<Bytes>, BlocksError> {
         self.first(name, |folder| folder.get(name))
     }
@@ -111,21 +130,28 @@ impl Disks {
         self.first(name, |folder| folder.size(name))
     }
 
-    /// What the first disk says that has the block. A disk that fails matters only if no other has it.
+    /// What the first disk says that has the block. A disk that fails or is away matters only if no other has it; but then
+    /// nobody can say that the block is not here.
     fn first<T>(
         &self,
         name: BlockName,
         ask: impl Fn(&BlockFolder) -> Result<Option<T>, BlocksError>,
     ) -> Result<Option<T>, BlocksError> {
+        let folders = self.folders(name);
         let mut failed = None;
-        for folder in self.folders(name) {
-            match ask(&folder) {
+        // Twice, if there are several: a block that is being settled is first at its new place, then no more at the old one.
+        for folder in folders.iter().chain(folders.iter().filter(|_| self.count() > 1)) {
+            match ask(folder) {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        failed.map_or(Ok(None), Err)
+        match failed {
+            Some(error) => Err(error),
+            None if folders.len() < self.count() => Err(self.away(name)),
+            None => Ok(None),
+        }
     }
 
     /// A disk that is away may hold the block as well: until it is back, or given up, nobody can say that the block is gone.
@@ -175,7 +201,14 @@ impl Disks {
         let Some(data) = self.get(name)? else { return Ok(None) };
         // It was verified when it was read.
         let block = Block::verified(name, data);
-        Ok(takers.iter().find(|taker| taker.put(&block).is_ok()).cloned())
+        let mut failed = None;
+        for taker in takers {
+            match taker.put(&block) {
+                Ok(()) => return Ok(Some(taker.clone())),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(None), Err)
     }
 
     /// The disks that have the block, as far as they can tell.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::Seeded;
 use crate::size::Capacity;
-use crate::storage::disks::{BlockFolderError, Disks, FolderState, give_up};
+use crate::storage::disks::{BlockFolderError, Disks, FolderState, Losing, give_up};
 use crate::storage::files::{FileHandle, Files, OpenFor};
 use crate::storage::rooted::RootedFiles;
 use crate::storage::{Block, BlockFolderConfig, BlockName, BlockSetup, BlocksError, OpenError};
@@ -180,9 +180,15 @@ fn put_all(disks: &Disks, numbers: std::ops::Range<u32>) {
     numbers.for_each(|number| disks.put(&block(number)).unwrap());
 }
 
+/// Can the block be had?
 fn is_here(disks: &Disks, number: u32) -> bool {
-    let (block, found) = (block(number), disks.get(block(number).name()).unwrap());
-    assert_eq!(disks.has(block.name()), Ok(found.is_some()));
+    let block = block(number);
+    let found = match disks.get(block.name()) {
+        // It may be on the disk that is away.
+        Err(BlocksError::Away { .. }) => None,
+        found => found.unwrap(),
+    };
+    assert_eq!(disks.has(block.name()).unwrap_or(false), found.is_some());
     assert!(found.as_ref().is_none_or(|found| found == block.data()));
     found.is_some()
 }
@@ -262,6 +268,10 @@ fn a_disk_that_goes_away_is_missed_and_comes_back() {
     assert!(matches!(disks.seen()[0].how, FolderState::Away(_)));
     let (here, gone): (Vec<u32>, Vec<u32>) = (0..40).partition(|number| is_here(&disks, *number));
     assert_eq!(gone.len(), lost);
+    assert!(matches!(
+        disks.has(block(gone[0]).name()),
+        Err(BlocksError::Away { .. })
+    ));
     put_all(&disks, 0..60);
     assert_eq!(scene.blocks_in("b"), 60);
     assert_eq!(
@@ -299,9 +309,14 @@ fn without_any_disk_nothing_is_stored() {
     scene.unmount("a");
     assert!(disks.look());
     assert!(matches!(disks.put(&block(2)), Err(BlocksError::Away { .. })));
-    assert_eq!(disks.get(block(1).name()), Ok(None));
+    assert!(
+        matches!(disks.get(block(1).name()), Err(BlocksError::Away { .. })),
+        "nobody can say that it is not here"
+    );
+    assert!(disks.check_open().is_err());
     scene.mount("a");
     assert!(disks.look());
+    assert_eq!(disks.check_open(), Ok(()));
     assert!(is_here(&disks, 1) && !is_here(&disks, 2));
 }
 
@@ -419,9 +434,11 @@ fn a_lost_disk_is_given_up_and_replaced_and_does_not_come_back() {
     put_all(&scene.open(), 0..40);
     scene.unmount("a");
     let data = scene.path("data");
-    let unknown = give_up(&data, &scene.path("c"));
+    let unknown = give_up(&data, &scene.path("c"), Losing::Blocks);
     assert!(matches!(unknown, Err(BlockFolderError::NotOnRecord { .. })));
-    give_up(&data, &scene.path("a")).unwrap();
+    let held = give_up(&data, &scene.path("b"), Losing::Nothing);
+    assert!(matches!(held, Err(BlockFolderError::HoldsBlocks { .. })));
+    give_up(&data, &scene.path("a"), Losing::Nothing).unwrap();
     let disks = scene.open();
     let here = (0..40).filter(|number| is_here(&disks, *number)).count();
     assert_eq!(here, scene.blocks_in("b"));
