@@ -29,14 +29,25 @@ const OURS: [&str; 7] = [
     "upgrade",
 ];
 
+/// What a client does once everything is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ThenIt {
+    /// Closes its half: to the server it may have gone away, and then it gets no answer.
+    HangsUp,
+    /// Waits for the end, which comes with the answer or with a limit of the server.
+    Listens,
+}
+
 /// What came back from one connection.
-fn exchange(runtime: &Runtime, door: &FrontDoor<MemoryStore>, sent: &[u8]) -> Vec<u8> {
+fn exchange(runtime: &Runtime, door: &FrontDoor<MemoryStore>, sent: &[u8], then_it: ThenIt) -> Vec<u8> {
     let (mut here, there) = duplex(1 << 20);
     let talk = async move {
         let mut heard = Vec::new();
         // The server may have heard enough before the end.
         let _ = here.write_all(sent).await;
-        let _ = here.shutdown().await;
+        if then_it == ThenIt::HangsUp {
+            let _ = here.shutdown().await;
+        }
         let _ = here.read_to_end(&mut heard).await;
         heard
     };
@@ -59,7 +70,7 @@ fn door() -> FrontDoor<MemoryStore> {
 
 /// What anybody may send.
 pub(super) fn connections(data: &[u8]) {
-    exchange(&runtime(), &door(), data);
+    exchange(&runtime(), &door(), data, ThenIt::HangsUp);
 }
 
 /// Requests, separated by lines of one dash: method and target, headers, an empty line, a body. Each is signed. `ID` in a
@@ -70,7 +81,7 @@ pub(super) fn requests(data: &[u8]) {
     let setup: [&[u8]; 3] = [b"PUT /b", b"PUT /b/k\n\nhello", b"POST /b/k?uploads"];
     for request in setup.into_iter().chain(split(data)) {
         let Some(signed) = signed(request, &upload) else { return };
-        let answer = exchange(&runtime, &door, &signed);
+        let answer = exchange(&runtime, &door, &signed, ThenIt::Listens);
         let answer = String::from_utf8_lossy(&answer);
         assert!(
             !answer.starts_with("HTTP/1.1 500"),
@@ -157,7 +168,12 @@ mod tests {
             ("GET /b/a%20b\nRange: bytes=1-2", "206"),
             ("GET /b/c", "404"),
         ] {
-            let answer = exchange(&runtime, &door, &signed(request.as_bytes(), "").unwrap());
+            let answer = exchange(
+                &runtime,
+                &door,
+                &signed(request.as_bytes(), "").unwrap(),
+                ThenIt::Listens,
+            );
             let answer = String::from_utf8_lossy(&answer);
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
         }
