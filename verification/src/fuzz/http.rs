@@ -78,7 +78,7 @@ pub(super) fn connections(data: &[u8]) {
 pub(super) fn requests(data: &[u8]) {
     let (runtime, door) = (runtime(), door());
     let mut upload = String::new();
-    let setup: [&[u8]; 3] = [b"PUT /b", b"PUT /b/k\n\nhello", b"POST /b/k?uploads"];
+    let setup: [&[u8]; 3] = [b"PUT /bkt", b"PUT /bkt/k\n\nhello", b"POST /bkt/k?uploads"];
     for request in setup.into_iter().chain(split(data)) {
         let Some(signed) = signed(request, &upload) else { return };
         let answer = exchange(&runtime, &door, &signed, ThenIt::Listens);
@@ -163,10 +163,10 @@ mod tests {
     fn signatures_are_taken_for_good() {
         let (runtime, door) = (runtime(), door());
         for (request, status) in [
-            ("PUT /b", "200"),
-            ("PUT /b/a%20b?x-id=PutObject\ncontent-type: text/plain\n\nhello", "200"),
-            ("GET /b/a%20b\nRange: bytes=1-2", "206"),
-            ("GET /b/c", "404"),
+            ("PUT /bkt", "200"),
+            ("PUT /bkt/a%20b?x-id=PutObject\ncontent-type: text/plain\n\nhello", "200"),
+            ("GET /bkt/a%20b\nRange: bytes=1-2", "206"),
+            ("GET /bkt/c", "404"),
         ] {
             let answer = exchange(
                 &runtime,
