@@ -164,7 +164,10 @@ mod tests {
         let (runtime, door) = (runtime(), door());
         for (request, status) in [
             ("PUT /bkt", "200"),
-            ("PUT /bkt/a%20b?x-id=PutObject\ncontent-type: text/plain\n\nhello", "200"),
+            (
+                "PUT /bkt/a%20b?x-id=PutObject\ncontent-type: text/plain\n\nhello",
+                "200",
+            ),
             ("GET /bkt/a%20b\nRange: bytes=1-2", "206"),
             ("GET /bkt/c", "404"),
         ] {
