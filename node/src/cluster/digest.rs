@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use blake2::digest::consts::U8;
 use blake2::{Blake2b, Digest};
-use trellis_spec::block::{Data, Pulled};
 use trellis_spec::layout::Partition;
 use trellis_spec::register::Cell;
 use trellis_spec::row::{BlockName, Row, VersionId};
@@ -15,7 +14,7 @@ use trellis_spec::row::{BlockName, Row, VersionId};
 use super::amount::{Amount, Count};
 use super::cells::Shelf;
 use super::door::{Door, Refused};
-use super::keeper::{KeeperError, WhenUnknown};
+use super::keeper::{KeeperError, Own};
 use super::replica::Replica;
 use crate::storage::Position;
 
@@ -76,22 +75,17 @@ impl Replica {
         }
     }
 
-    /// What cannot be read is for the comparison to find out.
-    async fn size_of(&self, name: BlockName) -> Option<u64> {
-        self.keeper().size(name).await.ok().flatten()
-    }
-
     async fn digest_of_references(&self, partition: Partition) -> Result<u64, KeeperError> {
         let (mut hash, mut after): (Hash, Option<(BlockName, VersionId)>) = (Hash::new(), None);
         let (mut lacks, mut held, mut last) = (false, self.count(), None);
         loop {
-            let (found, next) = self.keeper().pull(partition, after, STEP, WhenUnknown::Missing).await?;
-            found.iter().for_each(|pulled| add_reference(&mut hash, pulled));
-            lacks |= found.iter().any(|pulled| pulled.data == Data::Absent);
-            // References to one block follow each other.
-            for name in found.iter().map(|pulled| pulled.reference.block) {
-                let is_another = last.replace(name) != Some(name);
-                if let Some(bytes) = self.size_of(name).await.filter(|_| is_another) {
+            let (found, next) = self.keeper().own(partition, after, STEP).await?;
+            for own in &found {
+                add_reference(&mut hash, own);
+                lacks |= own.bytes.is_none();
+                // References to one block follow each other.
+                let is_another = last.replace(own.reference.block) != Some(own.reference.block);
+                if let Some(bytes) = own.bytes.filter(|_| is_another) {
                     held.amount = held.amount.plus(Amount::block(bytes));
                 }
             }
@@ -120,10 +114,10 @@ impl Replica {
         let step = (complete.len() / GLANCES).max(1);
         for partition in complete.iter().step_by(step) {
             // What cannot be read is for the comparison to find out.
-            let Ok((found, _)) = self.keeper().pull(*partition, None, 1, WhenUnknown::Missing).await else {
+            let Ok((found, _)) = self.keeper().own(*partition, None, 1).await else {
                 continue;
             };
-            if found.iter().any(|pulled| pulled.data == Data::Absent) {
+            if found.iter().any(|own| own.bytes.is_none()) {
                 tracing::warn!(?partition, "a block is gone that was here; everything is compared");
                 return self.repairs().doubt(&complete);
             }
@@ -146,11 +140,9 @@ fn add_row(hash: &mut Hash, key: &[u8], cell: &Cell<Row>) {
     hash.update(held.op.0);
 }
 
-fn add_reference(hash: &mut Hash, pulled: &Pulled) {
-    hash.update(pulled.reference.block.0);
-    hash.update(pulled.reference.version.0);
-    hash.update([match pulled.data {
-        Data::Absent => 0,
-        Data::Verified => 1,
-    }]);
+fn add_reference(hash: &mut Hash, own: &Own) {
+    hash.update(own.reference.block.0);
+    hash.update(own.reference.version.0);
+    // How much data take on its disk is each node's own business.
+    hash.update([u8::from(own.bytes.is_some())]);
 }

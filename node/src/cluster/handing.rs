@@ -11,7 +11,6 @@ use trellis_spec::trace::Record;
 
 use super::cells::Shelf;
 use super::door::{Door, Refused};
-use super::keeper::WhenUnknown;
 use super::replica::Replica;
 use crate::seeded::{NodeRules, Slip, slips};
 use crate::storage::{Position, Room};
@@ -105,7 +104,7 @@ impl Replica {
         self.enter(at)?;
         self.durable(Position::default()).await?;
         let limit = self.pull_limit(limit);
-        let pulled = self.keeper.pull(at.partition, after, limit, WhenUnknown::Fail).await;
+        let pulled = self.keeper.pull(at.partition, after, limit).await;
         self.enter(at)?;
         let (found, next) = pulled?;
         Ok(Answer::References { found, next })

@@ -28,13 +28,12 @@ pub(crate) enum Deleted {
     Kept,
 }
 
-/// What is said of a block when a disk is away that may hold it, or when it could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WhenUnknown {
-    /// It is missing: this node needs another copy.
-    Missing,
-    /// Nothing is said. Others take "missing" for "never stored here", and what nobody has for never acknowledged.
-    Fail,
+/// A reference, and how much its data take here; nothing if they cannot be had here, for whatever reason: then this node
+/// needs another copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) reference: BlockReference,
+    pub(crate) bytes: Option<u64>,
 }
 
 /// Why something was not done. What was written is whole; a crash leaves no more than that.
@@ -109,22 +108,42 @@ impl Keeper {
         .await
     }
 
-    /// At most `limit` references of a partition after this one, with whether their data are here, and where to go on.
+    /// At most `limit` references of a partition after this one, for a new owner, and where to go on.
+    ///
+    /// Data that may lie on a disk that is away, or that could not be read, count as held: what no source holds was never
+    /// acknowledged, and this node cannot say that. The new owner then looks for them, here and elsewhere, and is not
+    /// synced before it found them.
     pub(crate) async fn pull(
         &self,
         partition: Partition,
         after: Option<(BlockName, VersionId)>,
         limit: usize,
-        when_unknown: WhenUnknown,
     ) -> Result<(Vec<Pulled>, Option<(BlockName, VersionId)>), KeeperError> {
         let (references, next, written_at) = self.shelves.references.after(partition, after, limit)?;
         let mut found = Vec::with_capacity(references.len());
         for reference in references {
-            let data = match when_unknown {
-                WhenUnknown::Missing => self.data(reference.block).await,
-                WhenUnknown::Fail => self.shelves.data(reference.block).await?,
+            let data = match self.shelves.blocks.has(reference.block).await {
+                Ok(false) => Data::Absent,
+                Ok(true) | Err(_) => Data::Verified,
             };
             found.push(Pulled { reference, data });
+        }
+        self.shelves.durable(written_at).await?;
+        Ok((found, next))
+    }
+
+    /// The same for this node itself.
+    pub(crate) async fn own(
+        &self,
+        partition: Partition,
+        after: Option<(BlockName, VersionId)>,
+        limit: usize,
+    ) -> Result<(Vec<Own>, Option<(BlockName, VersionId)>), KeeperError> {
+        let (references, next, written_at) = self.shelves.references.after(partition, after, limit)?;
+        let mut found = Vec::with_capacity(references.len());
+        for reference in references {
+            let bytes = self.shelves.blocks.size(reference.block).await.ok().flatten();
+            found.push(Own { reference, bytes });
         }
         self.shelves.durable(written_at).await?;
         Ok((found, next))
@@ -150,17 +169,15 @@ impl Keeper {
 
     /// Whether a block's data can be had here, as far as can be told without reading them.
     pub(crate) async fn data(&self, name: BlockName) -> Data {
-        self.shelves.data(name).await.unwrap_or(Data::Absent)
+        match self.shelves.blocks.has(name).await {
+            Ok(true) => Data::Verified,
+            Ok(false) | Err(_) => Data::Absent,
+        }
     }
 
     /// Can new blocks be stored at all?
     pub(crate) fn check_open(&self) -> Result<(), KeeperError> {
         Ok(self.shelves.blocks.check_open()?)
-    }
-
-    /// How much a block's data take here; nothing if they are not here.
-    pub(crate) async fn size(&self, name: BlockName) -> Result<Option<u64>, BlocksError> {
-        self.shelves.blocks.size(name).await
     }
 
     /// Is this very reference here?
@@ -270,11 +287,6 @@ impl Shelves {
                 StoreStep::Answer(Kept::Neither) => return Ok(Answer::Failed),
             };
         }
-    }
-
-    async fn data(&self, name: BlockName) -> Result<Data, BlocksError> {
-        let has = self.blocks.has(name).await?;
-        Ok(if has { Data::Verified } else { Data::Absent })
     }
 
     /// The data are read, not merely looked for: only verified data may be referred to.

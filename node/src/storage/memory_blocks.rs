@@ -25,6 +25,7 @@ struct Contents {
     full: bool,
     next_write_fails: bool,
     closed: bool,
+    away: bool,
 }
 
 impl MemoryBlockDisk {
@@ -36,6 +37,11 @@ impl MemoryBlockDisk {
     /// From now on the disk is (not) full.
     pub fn set_full(&self, full: bool) {
         self.contents().full = full;
+    }
+
+    /// From now on the disk is (not) away: nobody can say what is on it.
+    pub fn set_away(&self, away: bool) {
+        self.contents().away = away;
     }
 
     /// The next put or removal fails, which closes the store for writing until it is opened again.
@@ -84,7 +90,17 @@ impl MemoryBlockDisk {
 }
 
 impl Contents {
+    fn check_there(&self) -> Result<(), BlocksError> {
+        match self.away {
+            true => Err(BlocksError::Away {
+                folder: PathBuf::from("memory"),
+            }),
+            false => Ok(()),
+        }
+    }
+
     fn before_write(&mut self) -> Result<(), BlocksError> {
+        self.check_there()?;
         if std::mem::take(&mut self.next_write_fails) {
             self.closed = true;
         }
@@ -144,6 +160,7 @@ impl MemoryBlocks {
 
     fn load(&self, name: BlockName) -> Result<Option<Bytes>, BlocksError> {
         let mut contents = self.disk.contents();
+        contents.check_there()?;
         let Some(data) = contents.blocks.get(&name).cloned() else {
             return Ok(None);
         };
@@ -173,12 +190,15 @@ impl Blocks for MemoryBlocks {
     }
 
     fn has(&self, name: BlockName) -> Boxed<'_, Result<bool, BlocksError>> {
-        Box::pin(std::future::ready(Ok(self.disk.contents().blocks.contains_key(&name))))
+        let contents = self.disk.contents();
+        let has = contents.check_there().map(|()| contents.blocks.contains_key(&name));
+        Box::pin(std::future::ready(has))
     }
 
     fn size(&self, name: BlockName) -> Boxed<'_, Result<Option<u64>, BlocksError>> {
-        let bytes = self.disk.contents().blocks.get(&name).map(|data| data.len() as u64);
-        Box::pin(std::future::ready(Ok(bytes)))
+        let contents = self.disk.contents();
+        let bytes = |()| contents.blocks.get(&name).map(|data| data.len() as u64);
+        Box::pin(std::future::ready(contents.check_there().map(bytes)))
     }
 
     fn remove(&self, name: BlockName) -> Boxed<'_, Result<(), BlocksError>> {
@@ -201,5 +221,9 @@ impl Blocks for MemoryBlocks {
             .map(|(name, _)| *name)
             .collect();
         Box::pin(std::future::ready(Ok(names)))
+    }
+
+    fn check_open(&self) -> Result<(), BlocksError> {
+        self.disk.contents().check_there()
     }
 }

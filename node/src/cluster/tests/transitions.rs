@@ -182,3 +182,66 @@ fn of_two_operators_one_wins_and_the_other_is_told() {
         });
     }
 }
+
+#[test]
+fn what_lies_on_a_disk_that_is_away_is_not_taken_for_never_written() {
+    Simulation::run(9, |simulation| async move {
+        let sites = Sites::start(&simulation, 2, 1).await;
+        let names: Vec<String> = (0..20).map(|number| format!("object {number}")).collect();
+        let body = |name: &str| Bytes::from(name.repeat(INLINE_MAX_BYTES));
+        for name in &names {
+            sites.put(0, name, &body(name)).await.unwrap();
+        }
+        let disk = sites.sites[0].left.blocks.clone();
+        assert!(!disk.names().is_empty(), "one replica of some of them is here");
+        disk.set_away(true);
+        sites.change(0, &[2]).await;
+        simulation.sleep(LONG).await;
+        let known = sites.sites[1].coordinator.layouts().now();
+        let newest = known.peer.knowledge.newest().unwrap();
+        let is_waited_for = |partition| known.peer.knowledge.view(partition).lo < newest.version;
+        assert!(
+            newest.block_partitions().any(is_waited_for),
+            "the only copies are not given up"
+        );
+        assert!(newest.row_partitions().all(|partition| !is_waited_for(partition)));
+        disk.set_away(false);
+        sites.until_moved(&simulation, 0).await;
+        for name in &names {
+            assert_eq!(sites.get(1, name).await.unwrap(), body(name));
+        }
+    });
+}
+
+#[test]
+fn a_source_with_a_disk_away_holds_nobody_up_where_another_has_the_data() {
+    Simulation::run(10, |simulation| async move {
+        let sites = Sites::start(&simulation, 4, 3).await;
+        sites.change(0, &[1, 2, 3]).await;
+        sites.until_moved(&simulation, 0).await;
+        let body = Bytes::from(vec![7; INLINE_MAX_BYTES + 1]);
+        for number in 0..10 {
+            sites.put(0, &format!("object {number}"), &body).await.unwrap();
+        }
+        simulation.sleep(Duration::from_secs(10)).await;
+        sites.sites[0].left.blocks.set_away(true);
+        sites.sites[2].node.crash();
+        sites.change(1, &[1, 2, 4]).await;
+        let begun = simulation.now();
+        let synced = || {
+            let known = sites.sites[3].coordinator.layouts().now();
+            let newest = known.peer.knowledge.newest().unwrap().clone();
+            let me = sites.sites[3].member.id;
+            newest
+                .partitions()
+                .all(|partition| known.synced(partition, me) == newest.version)
+        };
+        while !synced() {
+            assert!(
+                simulation.now() - begun < LONG,
+                "one disk and one node hold up what the second node has"
+            );
+            simulation.sleep(Duration::from_millis(100)).await;
+        }
+    });
+}
