@@ -4,7 +4,7 @@
 //! change is durable ([`Known::written_at`]). That makes a raised view the fence that the protocol asks for: what is
 //! answered under it cannot be taken back by a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -198,6 +198,10 @@ impl Layouts {
         layouts: &[Layout],
         decided_ms: impl Fn(LayoutVersion) -> Option<u64>,
     ) -> Result<Learned, LayoutsError> {
+        // Nearly every exchange between nodes tells of none.
+        if layouts.is_empty() {
+            return Ok(Learned::Known);
+        }
         self.change(|known, batch| {
             let mut learned = Learned::Known;
             for layout in layouts {
@@ -256,28 +260,21 @@ impl Layouts {
             return Ok(());
         }
         self.change(|known, batch| {
+            let mut heard = BTreeSet::new();
             for said in said {
                 if known.hear(said) {
                     let key = synced_key(said.partition, said.node);
                     batch.push((key, Change::Put(encode(&said.version))));
+                    heard.insert(said.partition);
                 }
             }
-            Ok(())
-        })
-    }
-
-    /// Retires every layout that a certificate says may be retired.
-    pub fn retire(&self) -> Result<(), LayoutsError> {
-        let certificates = certificates(&self.now());
-        if certificates.is_empty() {
-            return Ok(());
-        }
-        self.change(|known, batch| {
-            for certificate in certificates {
-                let partition = certificate.partition();
-                known.peer.knowledge.retire(&certificate);
-                let lo = known.peer.knowledge.view(partition).lo;
-                batch.push((oldest_key(partition), Change::Put(encode(&lo))));
+            // Nothing else makes a certificate: a layout that is learned has no node yet that synced for it.
+            for partition in heard {
+                if let Some(certificate) = certificate(known, partition) {
+                    known.peer.knowledge.retire(&certificate);
+                    let lo = known.peer.knowledge.view(partition).lo;
+                    batch.push((oldest_key(partition), Change::Put(encode(&lo))));
+                }
             }
             Ok(())
         })
@@ -337,19 +334,13 @@ impl Layouts {
     }
 }
 
-/// For each partition the certificate that raises its oldest layout the most, if there is one.
-fn certificates(known: &Known) -> Vec<Certificate> {
+/// The certificate that raises a partition's oldest layout the most, if there is one.
+fn certificate(known: &Known, partition: Partition) -> Option<Certificate> {
     let Peer { me, knowledge } = &known.peer;
-    let Some(newest) = knowledge.newest() else {
-        return Vec::new();
-    };
-    let best = |partition: Partition| {
-        let view = knowledge.view(partition);
-        let synced = |node| known.synced(partition, node);
-        let of = |lo| Certificate::of::<NodeRules>(knowledge, *me, partition, LayoutVersion(lo), synced);
-        (view.lo.0 + 1..=view.hi.0).rev().find_map(of)
-    };
-    newest.partitions().filter_map(best).collect()
+    let view = knowledge.view(partition);
+    let synced = |node| known.synced(partition, node);
+    let of = |lo| Certificate::of::<NodeRules>(knowledge, *me, partition, LayoutVersion(lo), synced);
+    (view.lo.0 + 1..=view.hi.0).rev().find_map(of)
 }
 
 /// What the row store holds of layouts; nothing at the first start.

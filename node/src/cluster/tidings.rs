@@ -150,8 +150,7 @@ impl Layouts {
         };
         self.learn(&tidings.layouts, decided_ms)?;
         // Those for layouts that are not known here yet will be told again.
-        self.announce(&tidings.announcements)?;
-        self.retire()
+        self.announce(&tidings.announcements)
     }
 }
 

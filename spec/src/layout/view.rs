@@ -10,6 +10,7 @@
 //! layout and the disappearance of old rows are one and the same durable change.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,8 @@ pub struct Admitted {
 /// A node's durable knowledge of layouts. It only grows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Knowledge {
-    layouts: BTreeMap<LayoutVersion, Layout>,
+    /// Shared: a change of something else copies none of them.
+    layouts: BTreeMap<LayoutVersion, Arc<Layout>>,
     /// The oldest active layout of a partition, where it is not the first.
     lo: BTreeMap<Partition, LayoutVersion>,
 }
@@ -118,24 +120,24 @@ impl Knowledge {
     /// Knows one layout.
     pub fn of(layout: Layout) -> Self {
         Knowledge {
-            layouts: BTreeMap::from([(layout.version, layout)]),
+            layouts: BTreeMap::from([(layout.version, Arc::new(layout))]),
             lo: BTreeMap::new(),
         }
     }
 
     /// The newest layout.
     pub fn newest(&self) -> Option<&Layout> {
-        self.layouts.values().next_back()
+        self.layouts.values().next_back().map(Arc::as_ref)
     }
 
     /// All layouts, the newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Layout> {
-        self.layouts.values().rev()
+        self.layouts.values().rev().map(Arc::as_ref)
     }
 
     /// The layout of this number.
     pub fn layout(&self, version: LayoutVersion) -> Option<&Layout> {
-        self.layouts.get(&version)
+        self.layouts.get(&version).map(Arc::as_ref)
     }
 
     /// The view of a partition.
@@ -170,7 +172,7 @@ impl Knowledge {
     /// Takes a layout that follows the newest one known.
     pub fn learn(&mut self, layout: Layout) -> Result<Learned, LearnError> {
         if let Some(known) = self.layouts.get(&layout.version) {
-            return if *known == layout {
+            return if **known == layout {
                 Ok(Learned::Known)
             } else {
                 Err(LearnError::Conflict(layout.version))
@@ -185,7 +187,7 @@ impl Knowledge {
                 return Err(LearnError::Conflict(newest.version));
             }
         }
-        self.layouts.insert(layout.version, layout);
+        self.layouts.insert(layout.version, Arc::new(layout));
         Ok(Learned::New)
     }
 
@@ -209,7 +211,7 @@ impl Knowledge {
 
     /// The layouts from this number on.
     pub fn since(&self, version: LayoutVersion) -> impl Iterator<Item = &Layout> {
-        self.layouts.range(version..).map(|(_, layout)| layout)
+        self.layouts.range(version..).map(|(_, layout)| layout.as_ref())
     }
 
     fn raise(&mut self, partition: Partition, lo: LayoutVersion) {

@@ -157,9 +157,6 @@ impl Movers {
 
     /// Syncs what is due, and leaves what may be left; says how much is left to do.
     pub async fn work(&self) -> usize {
-        if let Err(error) = self.coordinator.layouts().retire() {
-            tracing::error!(%error, "layouts cannot be retired");
-        }
         let due = due(&self.coordinator.layouts().now());
         self.begin(&due);
         let syncs = futures_util::stream::iter(due.clone()).map(|partition| self.sync(partition));
@@ -206,7 +203,7 @@ impl Movers {
     async fn sync(&self, partition: Partition) -> bool {
         self.workers().enter(&self.coordinator.env, self.worker, partition);
         let done = match self.try_sync(partition, Purpose::Transition).await {
-            Ok(announcement) => self.announce(announcement),
+            Ok(said) => self.coordinator.layouts().announce(&[said]).map_err(Interrupted::from),
             Err(interrupted) => Err(interrupted),
         };
         self.workers().leave(self.worker, partition);
@@ -246,11 +243,6 @@ impl Movers {
         } else {
             sync.rows().await
         }
-    }
-
-    fn announce(&self, announcement: Announcement) -> Result<(), Interrupted> {
-        self.coordinator.layouts().announce(&[announcement])?;
-        Ok(self.coordinator.layouts().retire()?)
     }
 }
 
