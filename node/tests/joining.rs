@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{Running, free_ports, json, ok, text};
+use support::{Running, fails, free_ports, json, ok, text};
 
 /// Two servers as `trellis config generate` writes them, and a third with a configuration like theirs, in which only
 /// the first one's address is right.
@@ -149,7 +149,7 @@ fn a_node_is_introduced_by_hand() {
     assert!(said.contains("127.0.0.1"), "{said}");
     pair.wait_until_all_know_the_third(&mut nodes[2], links);
     for odd in ["nobody@127.0.0.1:1", &place.replace('@', " ")] {
-        let refused = support::fails(2, &["node", "connect", odd, "--config", &pair.config(1)]);
+        let refused = fails(2, &["node", "connect", odd, "--config", &pair.config(1)]);
         assert!(refused.contains("ID@HOST:PORT"), "{refused}");
     }
 }
@@ -222,4 +222,7 @@ fn a_cluster_outlives_all_nodes_that_it_began_with() {
     three.wait_until("the others hear of it", || {
         says(2, &["node", "list"]).contains("gateway in zone newer")
     });
+    let gateway = path("node-3");
+    let nothing = fails(1, &["repair", "compare", "--wait", "--data", &gateway]);
+    assert!(nothing.contains("holds no copies"), "{nothing}");
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,12 +19,14 @@ use trellis_s3api::bucket::{AccessKey, BucketInfo, BucketName};
 use trellis_s3api::error::StoreError;
 use trellis_s3api::object::hex;
 use trellis_s3api::store::{ObjectStore, Origin};
+use trellis_spec::layout::Layout;
 
 use super::layout;
 use super::observer::Observer;
 use super::socket::{self, SOCKET_FILE, SocketError};
 use super::status::{BucketSummary, KeySecret, NewBucket, NewKeyName, NewNode};
 use super::workers::workers;
+use crate::cluster::Coordinator;
 use crate::env::Env;
 use crate::membership::Hint;
 use crate::store::KeyError;
@@ -129,11 +132,11 @@ async fn route(observer: &Observer, request: Request<Incoming>) -> Result<Bytes,
         (Method::POST, ["v1", "layout", "apply"]) => Ok(to_json(&layout::apply(observer, read(request).await?).await?)),
         (Method::GET, ["v1", "layout", "history"]) => Ok(to_json(&layout::history(observer))),
         (Method::POST, ["v1", "repair", "compare"]) => {
-            observer.coordinator().compare_now();
+            copies(observer)?.compare_now();
             Ok(to_json(&()))
         }
         (Method::POST, ["v1", "repair", "scrub"]) => {
-            observer.coordinator().repairs().scrub_now();
+            copies(observer)?.repairs().scrub_now();
             Ok(to_json(&()))
         }
         (Method::GET, ["v1", "keys"]) => Ok(to_json(&observer.store().list_keys().await?)),
@@ -146,6 +149,24 @@ async fn route(observer: &Observer, request: Request<Incoming>) -> Result<Bytes,
         (Method::POST, ["v1", "buckets"]) => create_bucket(observer, read(request).await?).await,
         (Method::DELETE, ["v1", "buckets", name]) => delete_bucket(observer, name).await,
         (method, _) => Err(refused(StatusCode::NOT_FOUND, format!("there is no {method} {path}"))),
+    }
+}
+
+/// Who waits for a run that has nothing to do waits for ever.
+fn copies(observer: &Observer) -> Result<&Arc<Coordinator>, Refused> {
+    let coordinator = observer.coordinator();
+    let known = coordinator.layouts().now();
+    let newest = known.peer.knowledge.newest();
+    let holds = |layout: &Layout| {
+        layout
+            .partitions()
+            .any(|partition| layout.holds(known.peer.me, partition))
+    };
+    if newest.is_some_and(holds) {
+        Ok(coordinator)
+    } else {
+        let message = "this node holds no copies, by the newest layout: ask one that does (`trellis node list`)";
+        Err(refused(StatusCode::CONFLICT, message.to_owned()))
     }
 }
 
