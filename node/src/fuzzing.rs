@@ -1,7 +1,8 @@
 //! Doors for those who feed arbitrary bytes to this crate's readers (`verification/src/fuzz`).
 //!
 //! Whatever the bytes are, a reader gives a value or an error, and a value that is written again is read as the same. A
-//! door panics if that is not so.
+//! door panics if that is not so. The doors are in every build: behind a feature, the whole node would be compiled once more
+//! for the tests that go through them.
 
 use std::fmt::Debug;
 use std::path::Path;

@@ -129,20 +129,9 @@ pub fn is_unsettled<V: Value>(cell: &Cell<V>) -> bool {
 mod tests {
     use super::*;
     use crate::flaw::Sound;
+    use crate::register::tests::Text;
     use crate::register::{Accepted, Fetch, OpId, Reply, Request};
     use alloc::vec;
-
-    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-    struct Text(&'static str);
-
-    impl Value for Text {
-        fn head(&self) -> Self {
-            self.clone()
-        }
-        fn is_whole(&self) -> bool {
-            true
-        }
-    }
 
     fn stamp(time: u64) -> Stamp {
         Stamp::new(time, 1)

@@ -103,11 +103,14 @@ pub(super) fn redundancy(
         };
     };
     let is_past = now.saturating_sub(*begun) > OLD || redundancy.layout != newest;
-    let state = match redundancy.lacks.is_empty() {
-        _ if is_past => RedundancyState::Unknown,
-        true if is_away || redundancy.partitions == 0 => RedundancyState::Unknown,
-        true => RedundancyState::Full,
-        false => RedundancyState::Lacking,
+    let state = if is_past {
+        RedundancyState::Unknown
+    } else if !redundancy.lacks.is_empty() {
+        RedundancyState::Lacking
+    } else if is_away || redundancy.partitions == 0 {
+        RedundancyState::Unknown
+    } else {
+        RedundancyState::Full
     };
     let full_until_us = redundancy.full_until_us.filter(|_| state == RedundancyState::Full);
     RedundancyReport {

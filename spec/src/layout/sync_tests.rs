@@ -9,23 +9,9 @@ use super::{
 };
 use crate::flaw::Sound;
 use crate::quorum::NodeId;
-use crate::register::{Accepted, Cell, Content, OpId, Reply, Request, Value};
+use crate::register::tests::Text;
+use crate::register::{Accepted, Cell, Content, OpId, Reply, Request};
 use crate::stamp::Stamp;
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Text(&'static str);
-
-impl Value for Text {
-    fn head(&self) -> Self {
-        self.clone()
-    }
-    fn is_whole(&self) -> bool {
-        true
-    }
-    fn keeps_stamp(&self) -> bool {
-        self.0 == "gate"
-    }
-}
 
 const P: Partition = Partition(0);
 const ME: NodeId = NodeId(4);

@@ -29,4 +29,4 @@ pub(crate) use settle::{Settle, SettleOutcome};
 pub use write::{Write, WriteMode, WriteOutcome};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,8 +9,9 @@ use crate::flaw::Sound;
 use crate::quorum::{NodeId, ReplicaSets};
 use crate::stamp::Stamp;
 
+/// A value for tests, without a body.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Text(&'static str);
+pub(crate) struct Text(pub(crate) &'static str);
 
 impl Value for Text {
     fn head(&self) -> Self {
@@ -18,6 +19,9 @@ impl Value for Text {
     }
     fn is_whole(&self) -> bool {
         true
+    }
+    fn keeps_stamp(&self) -> bool {
+        self.0 == "gate"
     }
 }
 
