@@ -118,8 +118,11 @@ fn next(world: &World, state: &State, op: u8) -> Option<Action> {
     if actions.contains(&stamp) {
         return Some(stamp);
     }
+    let deadline = Action::GiveUp { op };
     let found = actions.iter().copied().find(deliver);
-    found.or(actions.contains(&patience).then_some(patience))
+    let found = found.or(actions.contains(&patience).then_some(patience));
+    // Who has asked only nodes that are lost by now hears nothing any more.
+    found.or((world.force.is_some() && actions.contains(&deadline)).then_some(deadline))
 }
 
 fn told(state: &State, op: u8) -> Option<&Outcome> {

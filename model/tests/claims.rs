@@ -74,6 +74,11 @@ fn c12_deletion() {
 }
 
 #[test]
+fn c13_force() {
+    hold("C13");
+}
+
+#[test]
 fn c6_transition() {
     hold("C6");
 }
@@ -179,6 +184,7 @@ fn every_claim_is_tested_above() {
         "C10",
         "C11",
         "C12",
+        "C13",
         "elect",
         "durable",
         "whole",

@@ -386,7 +386,9 @@ fn needed_by_layouts(layouts: Arc<Layouts>) -> impl Fn(PeerId) -> bool {
 fn others_of_active_layouts(known: &Known, me: PeerId) -> Vec<Vec<PeerId>> {
     let others = active_layouts(known).map(|layout| {
         let storage = layout.members.iter().filter(|member| member.role != Role::Gateway);
+        let lost = known.peer.knowledge.lost();
         storage
+            .filter(|member| !lost.contains(&member.id))
             .map(|member| PeerId(member.key))
             .filter(|peer| *peer != me)
             .collect()

@@ -108,6 +108,14 @@ pub enum Flaw {
     ReadmitsAfterGap,
     /// A candidate for a layout gives way to one that somebody may have elected.
     ElectionOverwrites,
+    /// A set with lost replicas of which a majority is left needs as many as before, not a majority of those left.
+    ForcedMajorityOfLeft,
+    /// Where most replicas are lost, every one that is left is asked, not one of them.
+    ForcedAsksOne,
+    /// Where most replicas are lost, those that are left are asked.
+    ForcedSkipsLeft,
+    /// Replicas that were declared lost are not waited for.
+    ForcedWaitsForLost,
     /// A replica without a row refuses what is not above the floor.
     FloorUnchecked,
     /// A tombstone is forgotten when every replica holds it, not a majority.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::block;
 use crate::flaw::{Rules, Sound};
 use crate::gate::{Gate, GateState};
-use crate::layout::{self, Admitted, Knowledge, Partition, Refusal, View};
+use crate::layout::{self, Admitted, Knowledge, LayoutMark, Partition, Refusal, View};
 use crate::listing::Scanned;
 use crate::quorum::NodeId;
 use crate::register::{Cell, Purpose, Reply, Request, Served, Value};
@@ -24,6 +24,8 @@ pub struct Envelope {
     pub partition: Partition,
     /// The sender's view of that partition.
     pub view: View,
+    /// Which layout the sender takes for the newest of this view: where layouts were forced, a number may be that of two.
+    pub newest: LayoutMark,
     /// What is asked.
     pub call: Call,
 }

@@ -6,6 +6,7 @@
 mod c10_blocks;
 mod c11_listing;
 mod c12_deletion;
+mod c13_force;
 mod c1_read_after_write;
 mod c2_read_after_read;
 mod c3_unconditional;
@@ -109,6 +110,7 @@ pub fn all() -> Vec<Claim> {
         c10_blocks::claim(),
         c11_listing::claim(),
         c12_deletion::claim(),
+        c13_force::claim(),
         elect::claim(),
         durable::claim(),
         whole::claim(),

@@ -83,6 +83,10 @@ impl World {
                 } => (Some(outcome.clone()), *after, *attempts),
             };
             let op = OpIndex(index as u8);
+            let outcome = match outcome {
+                Some(told) => self.after_force(state, index, self.script.kind(op), &told)?,
+                None => None,
+            };
             Some(Entry {
                 op,
                 kind: self.script.kind(op),

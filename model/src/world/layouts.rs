@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trellis_spec::flaw::{Flaw, Sound};
-use trellis_spec::layout::{Admitted, Certificate, Knowledge, Layout, LayoutVersion, Member, Refusal, View, initial};
-use trellis_spec::quorum::majority;
+use trellis_spec::flaw::Flaw;
+use trellis_spec::layout::{Admitted, Epoch, Forced, Knowledge, Layout, LayoutVersion, Member, Refusal, View, initial};
+use trellis_spec::quorum::{Left, majority};
 use trellis_spec::register::{Audience, Cell, Request};
 use trellis_spec::stamp::Stamp;
 
 use super::state::{Disk, Ghost, Running, Seat};
-use super::{Action, Column, DiskLoss, Disks, Entrance, Learning, Progress, Snapshots, State, World};
+use super::{Action, Column, DiskLoss, Disks, Entrance, Force, Learning, Progress, Snapshots, State, World};
 use crate::coordinator::Call;
 use crate::rules::PARTITION;
 use crate::value::{Cargo, Key};
@@ -23,7 +23,7 @@ use crate::value::{Cargo, Key};
 pub(super) const FIRST: LayoutVersion = LayoutVersion(1);
 
 /// Every knowledge that a node may come to have, by its view.
-pub(super) fn knowledge(replicas: u8, layouts: &[Vec<u8>]) -> BTreeMap<View, Knowledge> {
+pub(super) fn knowledge(replicas: u8, layouts: &[Vec<u8>], force: Option<&Force>) -> BTreeMap<View, Knowledge> {
     let member = |index: u8| Member {
         id: World::node(usize::from(index)),
         ..Member::storage([index; 32], [index; 16], index.to_string(), 1)
@@ -33,7 +33,10 @@ pub(super) fn knowledge(replicas: u8, layouts: &[Vec<u8>]) -> BTreeMap<View, Kno
     let mut all = BTreeMap::new();
     for (version, nodes) in (1..).map(LayoutVersion).zip(layouts) {
         let previous = known.as_ref().and_then(Knowledge::newest).map_or([0; 32], Layout::hash);
+        let force = force.filter(|force| u64::from(force.layout) == version.0);
+        let forced = force.zip(known.as_ref());
         let layout = Layout {
+            forced: forced.map(|(force, known)| Forced::judge(known, Epoch(1), force.lost_nodes().collect())),
             version,
             previous,
             replication_factor: nodes.len() as u8,
@@ -43,9 +46,8 @@ pub(super) fn knowledge(replicas: u8, layouts: &[Vec<u8>]) -> BTreeMap<View, Kno
         let mut knowledge = known.take().unwrap_or_else(|| Knowledge::of(layout.clone()));
         knowledge.learn(layout).expect("each follows the one before");
         for lo in (1..=version.0).map(LayoutVersion) {
-            let retired = Certificate::of::<Sound>(&knowledge, World::node(0), PARTITION, lo, |_| version);
             let mut raised = knowledge.clone();
-            raised.retire(&retired.expect("all are synced"));
+            raised.hear(PARTITION, View { lo, hi: version });
             all.insert(raised.view(PARTITION), raised);
         }
         known = Some(knowledge);
@@ -85,7 +87,7 @@ impl World {
         let any = |from: u64, to: u64| (from..=to).any(|version| self.holds(LayoutVersion(version), column));
         match (running.audience, &running.call) {
             (Audience::One(node), _) => node == World::node(column),
-            (Audience::All, Some(Call::Pull(_))) if view.lo < view.hi => any(view.lo.0, view.hi.0 - 1),
+            (Audience::All, Some(Call::Pull(_))) if self.has_older(view) => any(view.lo.0, view.hi.0 - 1),
             (Audience::All, _) => any(view.lo.0, view.hi.0),
         }
     }
@@ -142,14 +144,22 @@ impl World {
         at.seat.entered = entered;
     }
 
-    /// Is it so at a majority of the oldest active layout?
+    /// Is it so at a majority of the oldest active layout? At one of those that are left, where that is less: every quorum
+    /// asks all of them.
     pub(crate) fn on_majority(&self, state: &State, holds: impl Fn(&Column) -> bool) -> bool {
         let lo = oldest_needed(state);
         let owners: Vec<usize> = (0..state.columns.len())
             .filter(|index| self.holds(lo, *index))
             .collect();
-        let holding = owners.iter().filter(|index| holds(&state.columns[**index])).count();
-        holding >= majority(owners.len())
+        let is_there = |index: &&usize| holds(&state.columns[**index]);
+        match self.left(state, lo) {
+            Left::Enough => owners.iter().filter(is_there).count() >= majority(owners.len()),
+            Left::TooFew => owners
+                .iter()
+                .filter(|index| !state.columns[**index].dead)
+                .any(|index| is_there(&index)),
+            Left::None => true,
+        }
     }
 
     /// The newest layout for which each node is synced.
@@ -256,7 +266,7 @@ impl World {
                     state.ops[op].progress = Progress::Running(self.ready(state, op, view));
                 }
             }
-            Action::Decide => state.decided += 1,
+            Action::Decide => self.decide(state),
             Action::Snapshot { column } => {
                 let at = state.column(column.into());
                 at.snapshot = Some(at.rows.clone());

@@ -19,6 +19,7 @@ mod client;
 mod collection;
 mod config;
 mod events;
+mod force;
 mod layouts;
 mod possible;
 mod replica;
@@ -42,6 +43,7 @@ pub use config::{
     Settlers, Snapshots, Stamps, Witness,
 };
 pub use events::{Event, Line, Over, Party};
+pub use force::Force;
 pub use layouts::oldest_needed;
 pub use show::Names;
 pub use state::{Column, Disk, Ghost, Op, Progress, Seat, Slot, State, Verdict};
@@ -71,6 +73,8 @@ pub struct World {
     pub layouts: Vec<Vec<u8>>,
     /// So many of them are decided from the beginning.
     pub decided: u8,
+    /// One of them is forced.
+    pub force: Option<Force>,
     /// Who hears of a layout by itself.
     pub learning: Learning,
     /// How many syncs settle rows at a time.
@@ -131,7 +135,7 @@ impl World {
     /// Sound rules, and the simplest of everything else.
     pub fn new(script: Script, replicas: u8) -> Self {
         let layouts = vec![(0..replicas).collect()];
-        let known = layouts::knowledge(replicas, &layouts);
+        let known = layouts::knowledge(replicas, &layouts, None);
         let admitted = admitted(&known);
         World {
             protocol: sound(),
@@ -141,6 +145,7 @@ impl World {
             dead: Vec::new(),
             layouts,
             decided: 1,
+            force: None,
             learning: Learning::Anyone,
             settlers: Settlers::Any,
             snapshots: Snapshots::AfterFence,
@@ -179,7 +184,7 @@ impl World {
         self.replicas = highest.map_or(1, |highest| highest + 1);
         self.layouts = layouts.iter().map(|nodes| nodes.to_vec()).collect();
         self.decided = self.layouts.len().min(2) as u8;
-        self.known = Arc::new(layouts::knowledge(self.replicas, &self.layouts));
+        self.known = Arc::new(layouts::knowledge(self.replicas, &self.layouts, self.force.as_ref()));
         self.sorted = false;
     }
 
@@ -219,6 +224,7 @@ impl World {
             crashes: 0,
             decided: self.decided,
             lost: 0,
+            forgiven: 0,
             reports: BTreeMap::new(),
             ghost: Ghost::default(),
             verdict: Verdict::Fine,

@@ -81,7 +81,8 @@ impl World {
             return;
         };
         let has_next = self.script.deeds.get(op + 1).is_some_and(|next| next.client == client);
-        if running.after.is_some() && self.deadlines == Deadlines::BeforeNext && has_next {
+        let may_stop = running.after.is_some() && self.deadlines == Deadlines::BeforeNext && has_next;
+        if may_stop || self.is_stranded(state, running) {
             actions.push(Action::GiveUp { op: number });
         }
     }

@@ -27,6 +27,8 @@ pub struct State {
     pub decided: u8,
     /// How many disks lost what they held.
     pub lost: u8,
+    /// The operations whose outcome a forced layout may have undone, as bits.
+    pub forgiven: u16,
     /// What replicas reported about rows with a tombstone: a fact for good, of the view under which it was said.
     pub reports: BTreeMap<(View, Key, u8), Stamp>,
     /// What invariants across layouts are about.
@@ -243,6 +245,7 @@ impl Hash for State {
         self.ops.hash(&mut packed);
         (self.answered, self.crashes, self.decided, self.lost, self.verdict).hash(&mut packed);
         self.reports.hash(&mut packed);
+        self.forgiven.hash(&mut packed);
         self.ghost.hash(&mut packed);
         hasher.write(&packed.0);
     }

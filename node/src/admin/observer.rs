@@ -181,6 +181,9 @@ impl Observer {
             let reason = "this node does not serve: its data folder is an older copy than its peers remember; its log says more\n";
             return Health::Unwell(reason.to_owned());
         }
+        if let Some(out) = self.layouts().out() {
+            return Health::Unwell(format!("{out}\n"));
+        }
         let lack = self
             .lack(&self.inner.seen.mesh.status())
             .or_else(|| standing.clock_differs_us().map(wrong_clock));

@@ -131,6 +131,7 @@ impl Coordinator {
             let envelope = Envelope {
                 partition: place.partition,
                 view: place.view,
+                newest: place.newest,
                 call: call.clone(),
             };
             let payload = named.cloned().map_or(Payload::Nothing, Payload::Named);
@@ -183,6 +184,7 @@ impl Coordinator {
                 let envelope = Envelope {
                     partition: place.partition,
                     view: place.view,
+                    newest: place.newest,
                     call,
                 };
                 calls.push(self.call(node, Lane::Bulk, envelope, Payload::Nothing));

@@ -58,7 +58,8 @@ impl Calls {
         envelope: Envelope,
         payload: Payload,
     ) -> Boxed<'static, Answered> {
-        if self.replica.standing().is_some_and(Standing::is_refused) {
+        let is_refused = self.replica.standing().is_some_and(Standing::is_refused);
+        if is_refused || self.layouts().now().out().is_some() {
             // Nothing would break through the others alone. But its clients shall go where they are served, and be seen to.
             return Box::pin(std::future::ready((Answer::Failed, Bytes::new())));
         }
@@ -131,6 +132,10 @@ impl Calls {
     async fn catch_up(&self, node: NodeId, partition: Partition, view: View) {
         if self.layouts().now().newest() < view.hi {
             self.exchange(node).await;
+        }
+        // What cannot be learned may be of layouts that were not forced, or were: their numbers say nothing here.
+        if self.layouts().now().newest() < view.hi {
+            return;
         }
         if let Err(error) = self.layouts().hear_view(partition, view) {
             tracing::error!(%error, "the view of a peer cannot be adopted");

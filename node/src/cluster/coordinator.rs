@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use trellis_spec::gate::Gate;
-use trellis_spec::layout::{Partition, View};
+use trellis_spec::layout::{LayoutMark, Partition, View};
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{Ask, Audience, Fetch, Reply, Request, Step};
@@ -48,6 +48,7 @@ pub struct Target {
 pub(crate) struct Place {
     pub(crate) partition: Partition,
     pub(crate) view: View,
+    pub(crate) newest: LayoutMark,
     pub(crate) sets: ReplicaSets,
     spread: Spread,
 }
@@ -179,6 +180,7 @@ impl Coordinator {
         Place {
             partition,
             view,
+            newest: known.mark(),
             sets,
             spread,
         }
@@ -319,6 +321,7 @@ impl Coordinator {
             let envelope = Envelope {
                 partition: place.partition,
                 view: place.view,
+                newest: place.newest,
                 call,
             };
             let answered = self.call(node, Lane::Control, envelope, Payload::Nothing);

@@ -1,6 +1,6 @@
 //! The door to a replica's rows and blocks: views are compared there, and whoever is behind learns.
 
-use trellis_spec::layout::{Admitted, Partition, Refusal, View};
+use trellis_spec::layout::{Admitted, LayoutMark, Partition, Refusal, View};
 use trellis_spec::peer::{Answer, Envelope};
 
 use super::cells::CellsError;
@@ -15,6 +15,7 @@ use crate::storage::{Position, RowsError};
 pub(super) struct Door {
     pub(super) partition: Partition,
     pub(super) view: View,
+    pub(super) newest: LayoutMark,
 }
 
 impl Door {
@@ -22,6 +23,7 @@ impl Door {
         Door {
             partition: envelope.partition,
             view: envelope.view,
+            newest: envelope.newest,
         }
     }
 }
@@ -31,6 +33,8 @@ impl Door {
 pub(super) enum Refused {
     #[error("the views differ: {0:?}")]
     AtTheDoor(Refusal),
+    #[error("this layout is known here with another content")]
+    OtherLayouts,
     #[error(transparent)]
     Cells(#[from] CellsError),
     #[error(transparent)]
@@ -44,6 +48,9 @@ impl Replica {
     pub(super) fn enter(&self, at: Door) -> Result<Admitted, Refused> {
         let known = self.layouts.now();
         let peer = &known.peer;
+        if at.view.hi == known.newest() && at.newest != known.mark() {
+            return Err(Refused::OtherLayouts);
+        }
         let admitted = peer.knowledge.admit::<NodeRules>(peer.me, at.partition, at.view);
         let admitted = admitted.map_err(Refused::AtTheDoor)?;
         if admitted.raises_view() {
@@ -68,6 +75,8 @@ impl Replica {
                 Ok(()) => Answer::Refused(refusal),
                 Err(_) => Answer::Failed,
             },
+            // Who it is, and what to do, is said where layouts are compared.
+            Refused::OtherLayouts => Answer::Failed,
             Refused::Cells(CellsError::Rows(RowsError::Full { .. })) => Answer::Full,
             Refused::Layouts(LayoutsError::Rows(RowsError::Full { .. })) => Answer::Full,
             Refused::Keeper(KeeperError::References(CellsError::Rows(RowsError::Full { .. }))) => Answer::Full,

@@ -72,6 +72,22 @@ impl Coordinator {
         self.told(&next)
     }
 
+    /// Makes `next` the layout that follows by decree, for its electors are lost, or other nodes without which it would
+    /// never be the only one. Others are told of it.
+    pub async fn force(&self, next: &Layout) -> Result<(), ElectError> {
+        let _ = self
+            .env
+            .timeout(EXCHANGE_PATIENCE, self.calls.exchange_with_all())
+            .await;
+        let known = self.layouts().now();
+        let knowledge = &known.peer.knowledge;
+        fit::<NodeRules>(knowledge, next, |partition| knowledge.view(partition).lo).map_err(ElectError::Unfit)?;
+        let decided_ms = Some(self.env.clock.wall_us() / 1000);
+        self.layouts().learn(std::slice::from_ref(next), |_| decided_ms)?;
+        self.layouts().durable().await?;
+        Ok(())
+    }
+
     /// Who is known to be elected in place of the candidate, or is it?
     fn told(&self, next: &Layout) -> Result<Elected, ElectError> {
         match self.layouts().now().peer.knowledge.layout(next.version) {
@@ -144,9 +160,10 @@ impl Coordinator {
             Audience::All => true,
             Audience::One(one) => one == **node,
         };
+        let after = self.layouts().now().mark();
         let call = |node: &NodeId| -> Boxed<'a, Heard> {
             let (node, round) = (*node, ask.round);
-            let question = Question::Elect(next.version, ask.request.clone());
+            let question = Question::Elect(next.version, after, ask.request.clone());
             Box::pin(async move { (round, node, self.ask_elector(node, &question).await) })
         };
         voters.iter().filter(asked).map(call).collect()

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use trellis_spec::layout::{Partition, Pulled, View};
+use trellis_spec::layout::Pulled;
 use trellis_spec::peer::Answer;
 use trellis_spec::register::{Accepted, Copied, Fetch};
 use trellis_spec::row::{BlockName, Row, VersionId};
@@ -56,15 +56,9 @@ impl Replica {
     }
 
     /// Takes a settled row in, for a sync of this node under this view.
-    pub(super) async fn copy(
-        &self,
-        partition: Partition,
-        view: View,
-        key: &[u8],
-        held: &Accepted<Row>,
-    ) -> Result<RowCopied, Refused> {
+    pub(super) async fn copy(&self, at: Door, key: &[u8], held: &Accepted<Row>) -> Result<RowCopied, Refused> {
         self.cells.ready().await?;
-        let at = Door { partition, view };
+        let partition = at.partition;
         let _partition = self.lock(partition);
         let shelf = Shelf::of(&self.enter(at)?);
         let cell = self.cells.load(shelf, key, Fetch::Head)?.value;

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use trellis_spec::layout::{
-    Admitted, Announcement, Certificate, Knowledge, Layout, LayoutVersion, LearnError, Learned, Partition, View,
-    serve_elector,
+    Admitted, Announcement, Certificate, Knowledge, Layout, LayoutHash, LayoutVersion, LearnError, Learned, Partition,
+    View, serve_elector,
 };
 use trellis_spec::peer::Peer;
 use trellis_spec::quorum::NodeId;
@@ -19,6 +19,7 @@ use trellis_spec::register::{Cell, Reply, Request};
 
 use super::changes::{Changes, Signal};
 use super::dates::{Dates, retired};
+use super::epochs::Overruled;
 use super::wire::{DecodeError, decode, encode};
 use crate::env::Env;
 use crate::seeded::NodeRules;
@@ -41,8 +42,8 @@ pub enum LayoutsError {
     /// The row store holds something else.
     #[error("the row store holds a layout that cannot be read: {0}")]
     Damaged(#[from] DecodeError),
-    /// Somebody's layouts were not elected, or this node's were not.
-    #[error("layout {} is known with another content: one of the two was never elected", .0.0)]
+    /// Somebody's layouts were not elected, or this node's were not: one of the two was forced.
+    #[error("layout {} is known with another content: one of the two was forced", .0.0)]
     Conflict(LayoutVersion),
 }
 
@@ -51,6 +52,10 @@ pub enum LayoutsError {
 pub struct Known {
     /// This node, and the layouts that it knows.
     pub peer: Peer,
+    /// Of the newest layout: it takes a while to compute.
+    pub(super) hash: LayoutHash,
+    /// Who follows other layouts, under a higher epoch, as far as this life has heard.
+    pub(super) overruled: Option<Overruled>,
     /// The newest layout for which a node said that it is synced, where that is not the first.
     synced: BTreeMap<(Partition, NodeId), LayoutVersion>,
     /// Of the layouts that are known, where something is known of that.
@@ -74,6 +79,8 @@ impl Known {
     /// Nothing was heard yet.
     pub(super) fn begin(peer: Peer) -> Self {
         Known {
+            hash: peer.knowledge.newest().map(Layout::hash).unwrap_or_default(),
+            overruled: None,
             peer,
             synced: BTreeMap::new(),
             dates: BTreeMap::new(),
@@ -214,6 +221,8 @@ impl Layouts {
                         };
                         known.date(layout.version, dates, batch);
                         known.check(layout);
+                        known.hash = layout.hash();
+                        known.note_force(layout);
                         learned = Learned::New;
                     }
                     Ok(Learned::Known) => {}
@@ -223,6 +232,17 @@ impl Layouts {
             }
             Ok(learned)
         })
+    }
+
+    /// Others follow other layouts, under a higher epoch: this node must not go on. Not written down, for it will be told
+    /// again by whoever it meets.
+    pub(super) fn give_way(&self, overruled: Overruled) {
+        let _writing = self.lock();
+        let known = Known {
+            overruled: Some(overruled),
+            ..Known::clone(&self.now())
+        };
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
     }
 
     /// Raises a partition's oldest layout to that of an admitted request.

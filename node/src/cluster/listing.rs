@@ -81,6 +81,7 @@ impl Coordinator {
             let envelope = Envelope {
                 partition: place.partition,
                 view: place.view,
+                newest: place.newest,
                 call,
             };
             let answered = self.call(node, Lane::Control, envelope, Payload::Nothing);

@@ -385,6 +385,7 @@ impl Repairer {
             let envelope = Envelope {
                 partition: place.partition,
                 view: place.view,
+                newest: place.newest,
                 call: Call::Digest,
             };
             let called = self.coordinator.call(node, Lane::Bulk, envelope, Payload::Nothing);

@@ -139,6 +139,9 @@ impl Replica {
 
     /// Answers a request of this very node.
     pub(crate) async fn answer_here(&self, envelope: Envelope, payload: Payload) -> Answered {
+        if self.layouts.now().out().is_some() {
+            return (Answer::Failed, Bytes::new());
+        }
         match &self.standing {
             Some(standing) if !standing.is_welcome().await => (Answer::Failed, Bytes::new()),
             Some(_) | None => self.answer(envelope, payload).await,
@@ -157,9 +160,12 @@ impl Replica {
         if let Some(answer) = self.answer_tidings(&message).await {
             return answer;
         }
-        if let Some(standing) = &self.standing
-            && !standing.is_welcome_at(from).await
-        {
+        let is_welcome = match &self.standing {
+            Some(standing) => standing.is_welcome_at(from).await,
+            None => true,
+        };
+        let known = self.layouts.now();
+        if !is_welcome || known.out().is_some() || known.is_lost(from) {
             return Message {
                 head: encode(&Answer::Failed),
                 body: Bytes::new(),

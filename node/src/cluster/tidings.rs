@@ -11,12 +11,13 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
-use trellis_spec::layout::{Announcement, Layout, LayoutVersion};
+use trellis_spec::layout::{Announcement, Epoch, Layout, LayoutHash, LayoutMark, LayoutVersion};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Reply, Request};
 
 use super::calls::Calls;
 use super::coordinator::Coordinator;
+use super::epochs::Overruled;
 use super::layouts::{Known, Layouts, LayoutsError};
 use super::repair::Evidence;
 use super::replica::Replica;
@@ -34,8 +35,8 @@ const GATHER: Duration = Duration::from_millis(20);
 pub(crate) enum Question {
     /// Here is what I know; what do I lack?
     Tidings(Tidings),
-    /// To an elector of this layout.
-    Elect(LayoutVersion, Request<Layout>),
+    /// To an elector of this layout, which follows this one.
+    Elect(LayoutVersion, LayoutMark, Request<Layout>),
     /// How whole are your copies?
     Evidence,
 }
@@ -58,6 +59,10 @@ pub(crate) enum Told {
 pub(crate) struct Tidings {
     /// The newest layout that it knows.
     newest: LayoutVersion,
+    /// Its hash: where layouts were forced, a number may be that of two.
+    hash: LayoutHash,
+    /// The epoch of the newest forced layout that it knows.
+    epoch: Epoch,
     /// Over all that it heard of syncs: the same for those who heard the same.
     heard: u64,
     layouts: Vec<Layout>,
@@ -71,6 +76,8 @@ impl Tidings {
     fn ask(known: &Known) -> Self {
         Tidings {
             newest: known.newest(),
+            hash: known.hash,
+            epoch: known.peer.knowledge.epoch(),
             heard: heard(known),
             layouts: Vec::new(),
             decided_ms: Vec::new(),
@@ -143,12 +150,42 @@ fn known_lacks(known: &Known, told: &Tidings) -> bool {
 }
 
 impl Layouts {
+    /// Layouts with one number and two contents mean that one was forced.
+    fn compare(&self, tidings: &Tidings) -> Result<(), LayoutsError> {
+        match self.now().differs(tidings.newest, &tidings.hash) {
+            true => Err(LayoutsError::Conflict(tidings.newest)),
+            false => Ok(()),
+        }
+    }
+
     fn take_in(&self, tidings: &Tidings) -> Result<(), LayoutsError> {
+        let taken = self.take_in_all(tidings);
+        if let Err(LayoutsError::Conflict(version)) = &taken {
+            self.disagree(*version, tidings.epoch);
+        }
+        taken
+    }
+
+    /// Who has followed the lower epoch gives way; the other one takes nothing from it.
+    fn disagree(&self, version: LayoutVersion, theirs: Epoch) {
+        let known = self.now();
+        let ours = known.peer.knowledge.epoch();
+        if theirs <= ours || known.overruled.is_some() {
+            return;
+        }
+        self.give_way(Overruled { version, ours, theirs });
+        if let Some(out) = self.now().out() {
+            tracing::error!("{out}");
+        }
+    }
+
+    fn take_in_all(&self, tidings: &Tidings) -> Result<(), LayoutsError> {
         let decided_ms = |version| {
             let dated = tidings.decided_ms.iter().find(|(dated, _)| *dated == version);
             dated.map(|(_, decided_ms)| *decided_ms)
         };
-        self.learn(&tidings.layouts, decided_ms)?;
+        let learned = self.learn(&tidings.layouts, decided_ms).map(|_| ());
+        learned.and_then(|()| self.compare(tidings))?;
         // Those for layouts that are not known here yet will be told again.
         self.announce(&tidings.announcements)
     }
@@ -178,10 +215,17 @@ impl Replica {
         let layouts = self.layouts();
         let told = match question {
             Question::Tidings(asked) => {
-                layouts.take_in(&asked)?;
+                match layouts.take_in(&asked) {
+                    Ok(()) => {}
+                    // It has to find out as well, and will by what follows.
+                    Err(error @ LayoutsError::Conflict(_)) => {
+                        tracing::warn!(%error, "a peer follows other layouts, and is refused");
+                    }
+                    Err(error) => return Err(error),
+                }
                 Told::Tidings(asked.lacked_by(&layouts.now(), layouts.next_turn()))
             }
-            Question::Elect(version, request) => self.serve_election(version, &request).await?,
+            Question::Elect(version, after, request) => self.serve_election(version, after, &request).await?,
             Question::Evidence => {
                 self.glance().await;
                 Told::Evidence(self.repairs().evidence(&self.env, &layouts.now()))
@@ -192,8 +236,16 @@ impl Replica {
     }
 
     /// Only who knows the layout before is an elector, and whoever knows the layout itself tells it instead.
-    async fn serve_election(&self, version: LayoutVersion, request: &Request<Layout>) -> Result<Told, LayoutsError> {
+    async fn serve_election(
+        &self,
+        version: LayoutVersion,
+        after: LayoutMark,
+        request: &Request<Layout>,
+    ) -> Result<Told, LayoutsError> {
         let (layouts, known) = (self.layouts(), self.layouts().now());
+        if version == known.newest().next() && after != known.mark() {
+            return Ok(Told::Tidings(Tidings::ask(&known)));
+        }
         if version != known.newest().next() {
             let asked = Tidings {
                 newest: LayoutVersion(version.0.saturating_sub(1)),
@@ -210,7 +262,7 @@ impl Replica {
             .knowledge
             .newest()
             .is_some_and(|newest| newest.member(known.peer.me).is_some());
-        if !is_trusted || !is_elector {
+        if !is_trusted || !is_elector || known.out().is_some() {
             return Ok(Told::Nothing);
         }
         let (reply, position) = layouts.serve_election(version, request)?;

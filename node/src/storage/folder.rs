@@ -10,7 +10,7 @@ use super::files::{Files, RealFiles, read_file, replace_file};
 use crate::advice::advice;
 
 /// The newest layout of the data folder that this program reads and the only one that it writes.
-pub const FOLDER_FORMAT: u32 = 2;
+pub const FOLDER_FORMAT: u32 = 3;
 
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
@@ -196,9 +196,9 @@ mod tests {
             opened
         };
         let newer = opened_as(FOLDER_FORMAT + 1);
-        assert!(matches!(newer, Err(OpenError::Newer { found: 3, known: 2, .. })));
+        assert!(matches!(newer, Err(OpenError::Newer { found: 4, known: 3, .. })));
         let older = opened_as(FOLDER_FORMAT - 1);
-        assert!(matches!(older, Err(OpenError::Older { found: 1, known: 2, .. })));
+        assert!(matches!(older, Err(OpenError::Older { found: 2, known: 3, .. })));
         assert!(opened_as(FOLDER_FORMAT).is_ok());
     }
 

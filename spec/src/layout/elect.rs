@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 
 use super::assign::Role;
+use super::force::Epoch;
 use super::retire::may_enter;
 use super::table::{Layout, LayoutVersion, Partition};
 use super::view::Knowledge;
@@ -46,6 +47,10 @@ pub enum Unfit {
     TooManyActive(Partition),
     /// The node left this partition while a layout that relies on it is still active; leave the partition as it is.
     ComesBack(NodeId, Partition),
+    /// The node was declared lost, and is for good: it comes back as a new one.
+    Lost(NodeId),
+    /// It is forced, and its epoch is not above this one.
+    Epoch(Epoch),
 }
 
 impl<V: Value, R: Rules> Nominate<V, R> {
@@ -121,8 +126,22 @@ pub fn fit<R: Rules>(
     if next.assignment.len() != newest.assignment.len() {
         return Err(Unfit::Partitions);
     }
+    fit_force(knowledge, next)?;
     next.partitions()
         .try_for_each(|partition| fit_partition::<R>(knowledge, next, partition, lo(partition)))
+}
+
+/// Who is lost stays so, and epochs only rise.
+fn fit_force(knowledge: &Knowledge, next: &Layout) -> Result<(), Unfit> {
+    let lost_now = next.forced.iter().flat_map(|forced| &forced.lost);
+    let mut lost = knowledge.lost().iter().chain(lost_now);
+    if let Some(node) = lost.find(|node| next.member(**node).is_some()) {
+        return Err(Unfit::Lost(*node));
+    }
+    match &next.forced {
+        Some(forced) if forced.epoch <= knowledge.epoch() => Err(Unfit::Epoch(knowledge.epoch())),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn fit_partition<R: Rules>(
@@ -138,7 +157,8 @@ fn fit_partition<R: Rules>(
     if distinct.len() != usize::from(next.replication_factor) || replicas.len() != distinct.len() {
         return Err(Unfit::Replicas(partition));
     }
-    if next.version.0.saturating_sub(lo.0) >= ACTIVE_LAYOUTS_MAX {
+    // A force is the way out when older transitions cannot end.
+    if next.forced.is_none() && next.version.0.saturating_sub(lo.0) >= ACTIVE_LAYOUTS_MAX {
         return Err(Unfit::TooManyActive(partition));
     }
     let comes_back = |node: &&NodeId| !may_enter::<R>(knowledge, **node, partition, lo);
@@ -152,7 +172,8 @@ fn fit_partition<R: Rules>(
 mod tests {
     use super::*;
     use crate::flaw::Sound;
-    use crate::layout::{Member, initial};
+    use crate::layout::{Forced, Member, initial};
+    use alloc::collections::BTreeSet;
     use alloc::vec;
 
     fn newest() -> Layout {
@@ -223,6 +244,54 @@ mod tests {
         let fourth = after(&[2, 0]);
         assert_eq!(judged(&knowledge, &fourth, 1), Err(Unfit::TooManyActive(Partition(0))));
         assert_eq!(judged(&knowledge, &fourth, 2), Ok(()));
+    }
+
+    #[test]
+    fn a_forced_layout_names_nobody_lost_and_a_higher_epoch_and_does_not_wait() {
+        let force = |epoch, lost: u64, before: &Layout, replicas: &[u16]| Layout {
+            version: before.version.next(),
+            previous: before.hash(),
+            members: before
+                .members
+                .iter()
+                .filter(|member| member.id != NodeId(4))
+                .cloned()
+                .collect(),
+            forced: Some(Forced {
+                epoch: Epoch(epoch),
+                lost: BTreeSet::from([NodeId(lost)]),
+                ..Forced::default()
+            }),
+            ..next(replicas)
+        };
+        let newest = newest();
+        let mut knowledge = Knowledge::of(newest.clone());
+        let judged = |knowledge: &Knowledge, layout: &Layout| fit::<Sound>(knowledge, layout, |_| LayoutVersion(1));
+        assert_eq!(
+            judged(&knowledge, &force(1, 3, &newest, &[0, 1])),
+            Err(Unfit::Lost(NodeId(3)))
+        );
+        assert_eq!(
+            judged(&knowledge, &force(0, 4, &newest, &[0, 1])),
+            Err(Unfit::Epoch(Epoch(0)))
+        );
+        let mut last = newest;
+        for epoch in 1..=4 {
+            let next = force(epoch, 4, &last, &[0, 1]);
+            assert_eq!(judged(&knowledge, &next), Ok(()), "however many are active");
+            knowledge.learn(next.clone()).unwrap();
+            last = next;
+        }
+        assert_eq!(
+            judged(&knowledge, &force(4, 4, &last, &[0, 1])),
+            Err(Unfit::Epoch(Epoch(4)))
+        );
+        let elected = Layout {
+            members: self::newest().members,
+            forced: None,
+            ..force(5, 4, &last, &[0, 1])
+        };
+        assert_eq!(judged(&knowledge, &elected), Err(Unfit::Lost(NodeId(4))), "for good");
     }
 
     #[test]

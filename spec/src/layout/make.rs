@@ -70,7 +70,7 @@ pub fn barred(knowledge: &Knowledge, lo: impl Fn(Partition) -> LayoutVersion) ->
             lo: lo(partition),
             hi: newest.version,
         };
-        assign::barred(&knowledge.sets(partition, view))
+        assign::barred(&knowledge.replicas(partition, view))
     };
     let lines = newest.row_partitions().zip(newest.block_partitions());
     let barred = lines.map(|(rows, blocks)| (rows, &held_back(rows) | &held_back(blocks)));
@@ -95,6 +95,7 @@ impl Wanted {
             assignment: Vec::new(),
             barred,
             proof: assign::Proof::default(),
+            forced: None,
         }
     }
 }
@@ -169,6 +170,7 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::layout::assign::Role;
+    use crate::layout::{Epoch, Forced};
     use alloc::string::ToString;
     use alloc::vec;
 
@@ -261,6 +263,19 @@ mod tests {
     #[test]
     fn every_field_is_in_the_hash() {
         let layout = initial(cluster(), 3, 4).unwrap();
+        let forced = |epoch, lost, doubtful, gone| {
+            Some(Forced {
+                epoch: Epoch(epoch),
+                lost: BTreeSet::from([NodeId(lost)]),
+                doubtful: BTreeSet::from([Partition(doubtful)]),
+                gone: BTreeSet::from([Partition(gone)]),
+            })
+        };
+        let forces = [(1, 1, 1, 1), (2, 1, 1, 1), (1, 2, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2)];
+        let forces = forces.map(|(epoch, lost, doubtful, gone)| Layout {
+            forced: forced(epoch, lost, doubtful, gone),
+            ..layout.clone()
+        });
         let changes: [fn(&mut Layout); 12] = [
             |layout| layout.version = LayoutVersion(9),
             |layout| layout.previous = [1; 32],
@@ -280,7 +295,8 @@ mod tests {
             change(&mut changed);
             changed.hash()
         });
-        let distinct: BTreeSet<_> = hashes.chain([layout.hash()]).collect();
-        assert_eq!(distinct.len(), changes.len() + 1);
+        let forces = forces.iter().map(Layout::hash);
+        let distinct: BTreeSet<_> = hashes.chain(forces).chain([layout.hash()]).collect();
+        assert_eq!(distinct.len(), changes.len() + 5 + 1);
     }
 }

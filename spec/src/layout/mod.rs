@@ -8,10 +8,11 @@
 //! operations need majorities of both. Each new owner of a partition pulls what is there and settles what is not clear
 //! ([`Sync`]), then announces itself synced. A majority of announcements is the [`Certificate`] that retires the layouts
 //! before; all announcements let the old owners drop their rows ([`Droppable`]). Claims C6 to C8 of the model are about
-//! this folder.
+//! this folder. When too many nodes are lost for that, an operator decrees the next layout ([`Forced`]).
 
 pub mod assign;
 mod elect;
+mod force;
 mod make;
 mod retire;
 mod sync;
@@ -23,9 +24,10 @@ mod view;
 mod sync_tests;
 
 pub use elect::{ACTIVE_LAYOUTS_MAX, Election, Nominate, Unfit, election, electors, fit, serve_elector};
+pub use force::{Epoch, Forced};
 pub use make::{Wanted, barred, first, initial, successor};
 pub use retire::{Announcement, Certificate, Droppable, may_enter};
 pub use sync::{GatedRow, Pulled, Sync, SyncStep, Synced, is_open, pulled_rows};
 pub use sync_sources::{Sources, Standing};
-pub use table::{Layout, LayoutHash, LayoutVersion, Member, Partition};
+pub use table::{Layout, LayoutHash, LayoutMark, LayoutVersion, Member, Partition};
 pub use view::{Admitted, Knowledge, LearnError, Learned, Refusal, View};

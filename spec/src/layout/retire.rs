@@ -16,7 +16,8 @@ use super::view::Knowledge;
 use crate::flaw::{Flaw, Rules};
 use crate::quorum::{NodeId, ReplicaSets, Verdict, Vote};
 
-/// Proof that a majority of a layout's replicas of a partition is synced for it.
+/// Proof that a majority of a layout's replicas of a partition is synced for it: a quorum of those that are left of it,
+/// where some were declared lost since, for what they said of themselves helps nobody now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Certificate {
     partition: Partition,
@@ -51,12 +52,12 @@ impl Certificate {
         lo: LayoutVersion,
         synced: impl Fn(NodeId) -> LayoutVersion,
     ) -> Option<Self> {
-        let replicas = knowledge.layout(lo)?.replicas(partition);
+        let replicas = knowledge.set::<R>(knowledge.layout(lo)?, partition)?;
         let is_synced = |node| synced(node) >= lo;
-        let all = replicas.iter().all(|node| is_synced(*node));
-        let alone = R::lacks(Flaw::RetiresAlone) && replicas.contains(&me) && is_synced(me);
+        let all = replicas.nodes().iter().all(|node| is_synced(*node));
+        let alone = R::lacks(Flaw::RetiresAlone) && replicas.nodes().contains(&me) && is_synced(me);
         let missing = usize::from(R::lacks(Flaw::RetiresEarly));
-        let sets = ReplicaSets::new(alloc::vec![replicas]);
+        let sets = ReplicaSets::from_iter([replicas]);
         let vote = |node| if is_synced(node) { Vote::Yes } else { Vote::No };
         let enough = sets.verdict_short_of(missing, vote) == Verdict::Reached;
         let enough = (enough || alone) && (all || !R::lacks(Flaw::RetiresWithAll));

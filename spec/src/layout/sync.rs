@@ -337,7 +337,8 @@ impl<K: Ord + Clone, V: Value, R: Rules> Sync<K, V, R> {
         if live.is_some_and(Value::keeps_stamp) && !R::lacks(Flaw::GateSettled) {
             return Found::Settled(newest);
         }
-        let settled = self.sources.pulled.iter().all(|set| agree::<V, R>(&in_set(set)));
+        let mut sets = self.sources.pulled.iter();
+        let settled = sets.all(|set| agree::<V, R>(&in_set(set.nodes())));
         if settled || R::lacks(Flaw::SyncJoins) {
             return Found::Settled(newest);
         }

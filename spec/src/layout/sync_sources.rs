@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::table::Partition;
 use super::view::{Knowledge, View};
 use crate::flaw::{Flaw, Rules};
-use crate::quorum::{NodeId, ReplicaSets};
+use crate::quorum::{NodeId, ReplicaSet, ReplicaSets};
 
 /// In what state a node is that syncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl Sources {
     /// For `me`, a replica of the partition in the newest layout.
     pub fn of<R: Rules>(knowledge: &Knowledge, me: NodeId, partition: Partition, standing: Standing) -> Self {
         let view = knowledge.view(partition);
-        let mut sets = knowledge.sets(partition, view);
+        let mut sets = knowledge.sets::<R>(partition, view);
         let older = sets.len().saturating_sub(1);
         match standing {
             Standing::Damaged => {}
@@ -46,18 +46,18 @@ impl Sources {
         if older == 0 && R::lacks(Flaw::SyncOfNothing) {
             sets.clear();
         }
-        let mut settled = knowledge.sets(partition, view);
+        let mut settled = knowledge.sets::<R>(partition, view);
         if standing == Standing::Whole {
             // Its own acceptance is part of every quorum.
-            settled.push(alloc::vec![me]);
+            settled.push(ReplicaSet::all(alloc::vec![me]));
         }
         Sources {
             me,
             partition,
             standing,
             view,
-            pulled: ReplicaSets::new(sets),
-            settled: ReplicaSets::new(settled),
+            pulled: sets.into_iter().collect(),
+            settled: settled.into_iter().collect(),
         }
     }
 

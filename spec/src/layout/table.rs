@@ -8,6 +8,7 @@ use blake2::{Blake2b, Digest, digest::consts::U32};
 use serde::{Deserialize, Serialize};
 
 use super::assign::{Proof, Role, ZoneRedundancy};
+use super::force::Forced;
 use crate::quorum::NodeId;
 
 /// The number of a layout. Each number has one content, ever.
@@ -23,6 +24,17 @@ impl LayoutVersion {
 
 /// BLAKE2b-256 of a layout's encoding.
 pub type LayoutHash = [u8; 32];
+
+/// The beginning of a layout's hash, enough to tell apart the few layouts that may have the same number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LayoutMark(pub u64);
+
+impl LayoutMark {
+    /// Of a layout with this hash.
+    pub fn of(hash: &LayoutHash) -> Self {
+        LayoutMark(leading_u64(hash))
+    }
+}
 
 /// A share of all rows, or of all blocks, that lives on the same replicas.
 ///
@@ -67,6 +79,8 @@ pub struct Layout {
     pub barred: BTreeMap<Partition, BTreeSet<NodeId>>,
     /// Why no assignment is better.
     pub proof: Proof,
+    /// Nobody elected it: it was forced, and this is what that may have cost.
+    pub forced: Option<Forced>,
 }
 
 impl Member {
@@ -162,7 +176,7 @@ impl Layout {
     /// What links compare before they let anything pass: the hash over every field, each list and text with its length
     /// in front.
     pub fn hash(&self) -> LayoutHash {
-        let mut hash = Fields::new(b"trellis layout 2");
+        let mut hash = Fields::new(b"trellis layout 3");
         hash.number(self.version.0);
         hash.bytes(&self.previous);
         hash.number(u64::from(self.replication_factor));
@@ -179,6 +193,7 @@ impl Layout {
             hash.list(nodes, Fields::node);
         });
         hash.proof(&self.proof);
+        hash.list(&self.forced, Fields::forced);
         hash.0.finalize().into()
     }
 }
@@ -235,6 +250,14 @@ impl Fields {
             hash.node(node);
             hash.number(u64::from(*price));
         });
+    }
+
+    fn forced(&mut self, forced: &Forced) {
+        self.number(forced.epoch.0);
+        self.list(&forced.lost, Fields::node);
+        for partitions in [&forced.doubtful, &forced.gone] {
+            self.list(partitions, |hash, partition| hash.number(u64::from(partition.0)));
+        }
     }
 }
 

@@ -9,16 +9,17 @@
 //! at which their node entered ([`Knowledge::entered`]), which follows from the layouts known; so the knowledge of a new
 //! layout and the disappearance of old rows are one and the same durable change.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::force::Epoch;
 use super::retire::Certificate;
 use super::table::{Layout, LayoutVersion, Partition};
 use crate::flaw::{Flaw, Rules};
-use crate::quorum::{NodeId, ReplicaSets};
+use crate::quorum::{Left, NodeId, ReplicaSet, ReplicaSets};
 
 /// The active layouts as somebody knows them for one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,6 +60,8 @@ pub struct Knowledge {
     layouts: BTreeMap<LayoutVersion, Arc<Layout>>,
     /// The oldest active layout of a partition, where it is not the first.
     lo: BTreeMap<Partition, LayoutVersion>,
+    /// Everybody whom a forced layout says to be lost.
+    lost: BTreeSet<NodeId>,
 }
 
 /// What hearing of a layout came to.
@@ -120,9 +123,21 @@ impl Knowledge {
     /// Knows one layout.
     pub fn of(layout: Layout) -> Self {
         Knowledge {
+            lost: lost_in(&layout).collect(),
             layouts: BTreeMap::from([(layout.version, Arc::new(layout))]),
             lo: BTreeMap::new(),
         }
+    }
+
+    /// The epoch of the newest forced layout.
+    pub fn epoch(&self) -> Epoch {
+        let mut forced = self.newest_first().filter_map(|layout| layout.forced.as_ref());
+        forced.next().map(|forced| forced.epoch).unwrap_or_default()
+    }
+
+    /// Everybody whom a forced layout says to be lost. They count for nothing any more.
+    pub fn lost(&self) -> &BTreeSet<NodeId> {
+        &self.lost
     }
 
     /// The newest layout.
@@ -150,13 +165,13 @@ impl Knowledge {
         }
     }
 
-    /// The replicas of a partition in every layout of a view: what a phase needs majorities of.
+    /// The replicas of a partition in every layout of a view: what a phase needs quorums of.
     pub fn replica_sets<R: Rules>(&self, partition: Partition, view: View) -> ReplicaSets {
-        let mut sets = self.sets(partition, view);
+        let mut sets = self.sets::<R>(partition, view);
         if R::lacks(Flaw::QuorumOfNewest) {
             sets.drain(..sets.len().saturating_sub(1));
         }
-        let sets = ReplicaSets::new(sets);
+        let sets: ReplicaSets = sets.into_iter().collect();
         if R::lacks(Flaw::QuorumOfUnion) {
             ReplicaSets::new(alloc::vec![sets.members()])
         } else {
@@ -164,9 +179,37 @@ impl Knowledge {
         }
     }
 
-    pub(super) fn sets(&self, partition: Partition, view: View) -> Vec<Vec<NodeId>> {
+    /// The same in a list. Layouts of which nobody is left are passed over.
+    pub(super) fn sets<R: Rules>(&self, partition: Partition, view: View) -> Vec<ReplicaSet> {
+        let active = self.active(view);
+        active.filter_map(|layout| self.set::<R>(layout, partition)).collect()
+    }
+
+    /// Those of one layout; nothing if nobody is left of them.
+    pub(super) fn set<R: Rules>(&self, layout: &Layout, partition: Partition) -> Option<ReplicaSet> {
+        let replicas = layout.replicas(partition);
+        if self.lost.is_empty() {
+            return Some(ReplicaSet::all(replicas));
+        }
+        ReplicaSet::left_of::<R>(replicas, |node| self.lost.contains(&node))
+    }
+
+    /// The replicas of a partition in every layout of a view, lost or not.
+    pub(super) fn replicas(&self, partition: Partition, view: View) -> Vec<Vec<NodeId>> {
+        self.active(view).map(|layout| layout.replicas(partition)).collect()
+    }
+
+    /// How many replicas of a partition are left in each active layout when these are lost as well.
+    pub(super) fn left(&self, partition: Partition, lost: &BTreeSet<NodeId>) -> Vec<Left> {
+        let is_left = |node: &&NodeId| !lost.contains(node) && !self.lost.contains(node);
+        let sets = self.replicas(partition, self.view(partition)).into_iter();
+        sets.map(|set| Left::of(set.iter().filter(is_left).count(), set.len()))
+            .collect()
+    }
+
+    fn active(&self, view: View) -> impl Iterator<Item = &Layout> {
         let active = self.layouts.range(view.lo..=view.hi.max(view.lo));
-        active.map(|(_, layout)| layout.replicas(partition)).collect()
+        active.map(|(_, layout)| layout.as_ref())
     }
 
     /// Takes a layout that follows the newest one known.
@@ -187,6 +230,7 @@ impl Knowledge {
                 return Err(LearnError::Conflict(newest.version));
             }
         }
+        self.lost.extend(lost_in(&layout));
         self.layouts.insert(layout.version, Arc::new(layout));
         Ok(Learned::New)
     }
@@ -254,10 +298,10 @@ impl Knowledge {
         if !self.layouts.contains_key(&view.hi) {
             return Err(Refusal::NeedLayout(view.hi));
         }
-        let mut active = self.layouts.range(view.lo..=view.hi.max(view.lo));
+        let mut active = self.active(view).filter(|_| !self.lost.contains(&me));
         let entered = self.entered(me, partition);
         match entered {
-            Some(entered) if active.any(|(_, layout)| layout.holds(me, partition)) => Ok(Admitted {
+            Some(entered) if active.any(|layout| layout.holds(me, partition)) => Ok(Admitted {
                 partition,
                 view,
                 entered,
@@ -266,6 +310,10 @@ impl Knowledge {
             Some(_) | None => Err(Refusal::NotOwner(view)),
         }
     }
+}
+
+fn lost_in(layout: &Layout) -> impl Iterator<Item = NodeId> + '_ {
+    layout.forced.iter().flat_map(|forced| forced.lost.iter().copied())
 }
 
 #[cfg(test)]
@@ -384,6 +432,7 @@ mod tests {
         knowledge.learn(two).unwrap();
         let sets = knowledge.replica_sets::<Sound>(P, view(1, 2));
         assert_eq!(sets.members(), [1, 2, 3, 4].map(NodeId).to_vec());
-        assert_eq!(knowledge.sets(P, view(2, 2)), [[1, 2, 4].map(NodeId).to_vec()].to_vec());
+        let newest = ReplicaSet::all([1, 2, 4].map(NodeId).to_vec());
+        assert_eq!(knowledge.sets::<Sound>(P, view(2, 2)), vec![newest]);
     }
 }

@@ -9,7 +9,7 @@ use trellis_node::folder::NodeName;
 use trellis_node::link::PeerId;
 use trellis_node::membership::{Book, Hint, Written};
 use trellis_spec::gate::{Gate, GateState};
-use trellis_spec::layout::{Layout, LayoutVersion, Member, Partition, View, Wanted, initial, successor};
+use trellis_spec::layout::{Layout, LayoutMark, LayoutVersion, Member, Partition, View, Wanted, initial, successor};
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::register::{Accepted, Cell, Content, Fetch, OpId, Purpose, Reply, Request};
@@ -148,11 +148,21 @@ pub(super) fn questions() -> Vec<Vec<u8>> {
             lo: LayoutVersion(1),
             hi: LayoutVersion(2),
         },
+        newest: LayoutMark(9),
         call,
     };
     let mut questions = encoded(calls.map(envelope));
-    // Tidings are private to the node, but this is how they are written: newest, heard, layouts, announcements.
-    questions.extend(encoded([(0_u8, 2_u64, 77_u64, all_layouts(), Vec::<u8>::new())]));
+    // Tidings are private to the node, but this is how they are written: newest, its hash, epoch, heard,
+    // layouts, dates, announcements.
+    questions.extend(encoded([(
+        0_u8,
+        2_u64,
+        [5_u8; 32],
+        0_u64,
+        77_u64,
+        all_layouts(),
+        [0_u8; 2],
+    )]));
     questions
 }
 

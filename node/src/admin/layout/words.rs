@@ -68,6 +68,15 @@ pub(super) fn explain_unfit(unfit: &Unfit, known: &BTreeSet<NodeName>) -> String
         Unfit::TooManyActive(_) => {
             format!("as many layouts are being moved between as may be at a time. {WAIT}")
         }
+        Unfit::Lost(node) => format!(
+            "{} was declared lost when a layout was forced, and is for good; it comes back as a new node, with an empty \
+             folder (`trellis node init`). `trellis layout revert` forgets what is staged",
+            node_name(*node, known)
+        ),
+        Unfit::Epoch(epoch) => format!(
+            "a forced layout needs an epoch above every one before: {} at least. Nothing was changed",
+            epoch.0.saturating_add(1)
+        ),
         Unfit::ComesBack(node, partition) => format!(
             "{} left partition {} in a transition that is still running, and may come back to it afterwards. {WAIT}",
             node_name(*node, known),

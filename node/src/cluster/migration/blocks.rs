@@ -195,6 +195,7 @@ impl Syncing<'_> {
         let envelope = Envelope {
             partition: self.place.partition,
             view: self.place.view,
+            newest: self.place.newest,
             call,
         };
         let called = self.coordinator.call(node, Lane::Bulk, envelope, Payload::Nothing);

@@ -260,12 +260,17 @@ impl Syncing<'_> {
         let (replica, place) = (&self.coordinator.replica, &self.place);
         let held = replica.repairs().held(place.partition);
         if held.is_none_or(|held| held.layout != place.view.hi) {
-            let at = Door {
-                partition: place.partition,
-                view: place.view,
-            };
             // What keeps it from being counted keeps it from being synced.
-            _ = replica.digest(at).await;
+            _ = replica.digest(self.door()).await;
+        }
+    }
+
+    /// What this sync shows at the door of its own node.
+    fn door(&self) -> Door {
+        Door {
+            partition: self.place.partition,
+            view: self.place.view,
+            newest: self.place.newest,
         }
     }
 

@@ -154,6 +154,7 @@ impl Syncing<'_> {
         let envelope = Envelope {
             partition: self.place.partition,
             view: self.place.view,
+            newest: self.place.newest,
             call,
         };
         let answered = self.coordinator.call(node, lane, envelope, Payload::Nothing);
@@ -197,10 +198,7 @@ impl Syncing<'_> {
     }
 
     async fn take(&self, key: &RowKey, held: &Accepted<Row>) -> Result<RowCopied, Interrupted> {
-        let copied = self
-            .coordinator
-            .replica
-            .copy(self.place.partition, self.place.view, key, held);
+        let copied = self.coordinator.replica.copy(self.door(), key, held);
         Ok(copied.await?)
     }
 

@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(300);
 
 impl Sites {
     /// The layout after the newest one that a node knows, with these nodes (by number) for every partition.
-    fn next(&self, at: usize, owners: &[u16]) -> Layout {
+    pub(super) fn next(&self, at: usize, owners: &[u16]) -> Layout {
         let known = self.sites[at].coordinator.layouts().now();
         let newest = known.peer.knowledge.newest().unwrap();
         let mut members = self.world.members.clone();
@@ -47,7 +47,7 @@ impl Sites {
     }
 
     /// Waits until the newest layout of a node is the only active one at all nodes that are up.
-    async fn until_moved(&self, simulation: &Simulation, at: usize) {
+    pub(super) async fn until_moved(&self, simulation: &Simulation, at: usize) {
         let newest = self.sites[at].coordinator.layouts().now().newest();
         let is_moved = |site: &super::Site| {
             let known = site.coordinator.layouts().now();
@@ -83,7 +83,12 @@ impl Sites {
 }
 
 /// One client that writes objects of its own, and reads back what it was told is there.
-async fn client(sites: &Sites, simulation: &Simulation, who: usize, rounds: usize) -> BTreeMap<String, Option<Bytes>> {
+pub(super) async fn client(
+    sites: &Sites,
+    simulation: &Simulation,
+    who: usize,
+    rounds: usize,
+) -> BTreeMap<String, Option<Bytes>> {
     let mut there: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
     for round in 0..rounds {
         let name = format!("{who}-{}", round % KEYS);
@@ -112,7 +117,7 @@ async fn client(sites: &Sites, simulation: &Simulation, who: usize, rounds: usiz
     there
 }
 
-async fn read(sites: &Sites, at: usize, name: &str) -> Option<Bytes> {
+pub(super) async fn read(sites: &Sites, at: usize, name: &str) -> Option<Bytes> {
     match sites.get(at, name).await {
         Ok(body) => Some(body),
         Err(StoreError::NoSuchKey) => None,
