@@ -294,3 +294,66 @@ fn work_in_the_background_is_told_of_and_can_be_waited_for() {
     let evidence = json(&["status", "--json", "--data", &folder])["copies"].take();
     assert!(evidence["below"].is_array() && evidence["missing"]["at_least"]["bytes"].is_u64());
 }
+
+/// Asks to force the layout without these nodes, at the node of a folder.
+fn force(folder: &str, lost: &[&str], more: &[&str]) -> Vec<String> {
+    let lost = lost.iter().flat_map(|id| ["--lost", id]);
+    let all = ["layout", "force", "--epoch", "1", "--data", folder]
+        .into_iter()
+        .chain(lost);
+    all.chain(more.iter().copied()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_layout_is_forced_only_when_it_is_needed_and_said_so() {
+    let mut cluster = Cluster::start(3);
+    let (one, two, three) = (cluster.id(1), cluster.id(2), cluster.id(3));
+    let (here, there) = (cluster.folder(1), cluster.folder(2));
+    let refuses = |lost: &[&str], more: &[&str]| {
+        let arguments = force(&here, lost, more);
+        fails(1, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let says = |lost: &[&str], more: &[&str]| {
+        let arguments = force(&here, lost, more);
+        ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let heard = "--although-heard";
+    let asked_at_once = refuses(&[&two, &three], &[]);
+    contains_all(&asked_at_once, &["less than 60 seconds ago", &two, heard]);
+    contains_all(
+        &refuses(&[&two], &[heard]),
+        &["no quorum is lost", "trellis node replace"],
+    );
+    contains_all(&refuses(&[&one, &two], &[heard]), &["this very node"]);
+    let too_few = refuses(&[&two, &three], &[heard]);
+    contains_all(&too_few, &["--replication-factor", "Nothing was changed"]);
+
+    cluster.says(1, &["config", "--replication-factor", "1"]);
+    let shown = says(&[&two, &three], &[heard]);
+    let told = ["1 of 3 storage nodes", "MAY BE LOST", "--version 2 --yes-lose-data"];
+    contains_all(&shown, &told);
+    assert_eq!(cluster.json(1, &["show"])["version"], 1, "it was only shown");
+    let stale = refuses(&[&two, &three], &[heard, "--version", "3", "--yes-lose-data"]);
+    contains_all(&stale, &["number 2"]);
+
+    let done = says(&[&two, &three], &[heard, "--yes-lose-data"]);
+    contains_all(&done, &["layout 2 is forced, epoch 1"]);
+    let is_settled = || {
+        let layout = json(&["layout", "show", "--json", "--data", &here]);
+        layout["state"] == "settled" && layout["epoch"] == 1 && layout["staged"]["replication_factor"].is_null()
+    };
+    cluster.dev.wait_until("the rest is settled", is_settled);
+    let forced = cluster.json(1, &["history"])[0]["forced"].clone();
+    assert_eq!((&forced["epoch"], &forced["gone"]), (&Value::from(1), &Value::from(0)));
+    assert_eq!(forced["lost"].as_array().unwrap().len(), 2);
+    assert!(forced["doubtful"].as_u64().unwrap() > 0);
+    let history = cluster.says(1, &["history"]);
+    contains_all(&history, &["Layout 2 was forced, epoch 1", &two]);
+    let health = |folder: &str| json(&["status", "--json", "--data", folder])["health"].clone();
+    cluster.dev.wait_until("the lost know it", || {
+        let reason = health(&there)["reason"].as_str().unwrap().to_owned();
+        reason.contains("declared lost") && reason.contains("new node with an empty folder")
+    });
+    assert_eq!(health(&here)["state"], "well");
+    contains_all(&refuses(&[&two], &[heard]), &["no quorum is lost"]);
+}

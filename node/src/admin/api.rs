@@ -130,6 +130,10 @@ async fn route(observer: &Observer, request: Request<Incoming>) -> Result<Bytes,
         (Method::DELETE, ["v1", "layout", "staged"]) => Ok(to_json(&layout::revert(observer)?)),
         (Method::GET, ["v1", "layout", "preview"]) => Ok(to_json(&layout::preview(observer).await?)),
         (Method::POST, ["v1", "layout", "apply"]) => Ok(to_json(&layout::apply(observer, read(request).await?).await?)),
+        (Method::POST, ["v1", "layout", "force", "preview"]) => {
+            Ok(to_json(&layout::preview_force(observer, read(request).await?).await?))
+        }
+        (Method::POST, ["v1", "layout", "force"]) => Ok(to_json(&layout::force(observer, read(request).await?).await?)),
         (Method::GET, ["v1", "layout", "history"]) => Ok(to_json(&layout::history(observer))),
         (Method::POST, ["v1", "repair", "compare"]) => {
             copies(observer)?.compare_now();

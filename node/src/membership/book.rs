@@ -167,6 +167,12 @@ impl Book {
         self.forgotten.retain(|(forgotten, _)| *forgotten != peer);
     }
 
+    /// For how long somebody was not seen; nothing while it is not known.
+    pub fn unseen(&self, peer: PeerId, now: Duration) -> Option<Duration> {
+        let seen = self.seen.get(&peer)?;
+        Some(now.saturating_sub(*seen))
+    }
+
     /// Forgets those who are not needed and were not seen for long. Those of the configuration stay known by its word.
     pub fn forget_unseen(&mut self, is_needed: impl Fn(PeerId) -> bool, now: Duration) {
         let known: BTreeSet<PeerId> = self.known().into_keys().collect();

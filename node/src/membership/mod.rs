@@ -124,6 +124,11 @@ impl Membership {
         known.collect()
     }
 
+    /// For how long nothing was heard of somebody, or this node has not listened; nothing if it never did.
+    pub fn unheard(&self, peer: PeerId) -> Option<Duration> {
+        self.book().unseen(peer, self.env.clock.monotonic())
+    }
+
     /// What this node says of itself.
     pub fn mine(&self) -> Contact {
         self.book().mine().clone()

@@ -1,7 +1,7 @@
 //! What staged changes would come to.
 
 use trellis_spec::layout::assign::{AssignError, NodeChange, Plan, Violation};
-use trellis_spec::layout::{Knowledge, Layout, Member, Unfit, barred, fit, successor};
+use trellis_spec::layout::{Forced, Knowledge, Layout, Member, Unfit, barred, fit, successor};
 use trellis_spec::quorum::NodeId;
 
 use super::report::{Placement, Preview, PreviewNode, PreviewZone, Role};
@@ -46,22 +46,39 @@ pub fn draft(knowledge: &Knowledge, staged: &Staged) -> Result<Draft, DraftError
     if next.wanted() == newest.wanted() && next.assignment == newest.assignment {
         return Err(DraftError::SameAgain);
     }
-    next.check(Some(newest)).map_err(DraftError::NotProven)?;
-    fit::<NodeRules>(knowledge, &next, lo).map_err(DraftError::Unfit)?;
-    let plan = Plan::new(
-        &newest.demand().nodes,
-        &next.past(Some(newest)),
-        &next.demand(),
-        &next.placement(),
-    );
-    Ok(Draft {
-        newest: newest.clone(),
-        next,
-        plan,
-    })
+    Draft::of(knowledge, newest, next)
+}
+
+/// The best layout for what is staged, without the nodes that `forced` says are lost.
+pub fn draft_forced(knowledge: &Knowledge, staged: &Staged, forced: Forced) -> Result<Draft, DraftError> {
+    let newest = knowledge.newest().ok_or(DraftError::NothingStaged)?;
+    let mut wanted = staged.wanted(newest);
+    wanted.members.retain(|member| !forced.lost.contains(&member.id));
+    let barred = barred(knowledge, |partition| knowledge.view(partition).lo);
+    let next = successor(newest, wanted, barred).map_err(DraftError::Assign)?;
+    let forced = Some(forced);
+    Draft::of(knowledge, newest, Layout { forced, ..next })
 }
 
 impl Draft {
+    /// Of a layout that may follow.
+    fn of(knowledge: &Knowledge, newest: &Layout, next: Layout) -> Result<Self, DraftError> {
+        next.check(Some(newest)).map_err(DraftError::NotProven)?;
+        let lo = |partition| knowledge.view(partition).lo;
+        fit::<NodeRules>(knowledge, &next, lo).map_err(DraftError::Unfit)?;
+        let plan = Plan::new(
+            &newest.demand().nodes,
+            &next.past(Some(newest)),
+            &next.demand(),
+            &next.placement(),
+        );
+        Ok(Draft {
+            newest: newest.clone(),
+            next,
+            plan,
+        })
+    }
+
     /// It in words and numbers.
     pub fn preview(&self) -> Preview {
         let (next, plan) = (&self.next, &self.plan);

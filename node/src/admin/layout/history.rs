@@ -4,6 +4,7 @@ use trellis_s3api::object::hex;
 use trellis_spec::layout::{Layout, Partition};
 use trellis_spec::quorum::NodeId;
 
+use super::force;
 use super::report::{NodeMoving, VersionReport};
 use crate::cluster::{Known, Lack, Redundancy as Copies, Why};
 use crate::config::Redundancy;
@@ -33,6 +34,10 @@ fn version(known: &Known, layout: &Layout) -> VersionReport {
         hash: hex(&layout.hash()),
         decided_ms: dates.decided_ms,
         retired_ms: dates.retired_ms,
+        forced: layout
+            .forced
+            .as_ref()
+            .map(|forced| force::report(&known.peer.knowledge, layout, forced)),
         nodes: layout.members.len(),
         replication_factor: layout.replication_factor,
         zone_redundancy: Redundancy(layout.redundancy),

@@ -4,6 +4,7 @@
 //! they are made. A preview finds the best layout for what is staged; applying puts the same layout up for election.
 
 mod draft;
+mod force;
 mod history;
 mod report;
 mod staged;
@@ -25,11 +26,12 @@ use crate::config::Redundancy;
 use crate::folder::NodeName;
 use crate::link::PeerId;
 use crate::seeded::NodeRules;
-pub use draft::{Draft, DraftError, draft};
+pub use draft::{Draft, DraftError, draft, draft_forced};
+pub use force::{force, preview_force};
 pub use history::history_of;
 pub use report::{
-    Applied, Apply, Change, LayoutReport, LayoutState, NewRole, NodeMoving, Placement, Preview, PreviewNode,
-    PreviewZone, Role, RoleReport, StagedReport, VersionReport,
+    Applied, Apply, Change, Force, ForceReport, ForcedReport, LayoutReport, LayoutState, NewRole, NodeMoving,
+    Placement, Preview, PreviewNode, PreviewZone, Role, RoleReport, StagedReport, VersionReport,
 };
 pub use staged::{Staged, StagedError, StagedNode};
 use words::{explain, explain_unfit, listed, short};
@@ -53,6 +55,7 @@ pub async fn show(observer: &Observer) -> Result<LayoutReport, Refused> {
     Ok(LayoutReport {
         version: newest.version.0,
         hash: trellis_s3api::object::hex(&newest.hash()),
+        epoch: known.peer.knowledge.epoch().0,
         state: LayoutState::of(active.len()),
         active: active.into_iter().collect(),
         replication_factor: newest.replication_factor,
@@ -205,7 +208,8 @@ fn electable(observer: &Observer, newest: &Layout) -> Result<(), Refused> {
     let message = format!(
         "this node cannot change the layout, for it is on the side of a minority: {needed} of the {} storage nodes of layout {} \
          have to agree, and {} can be reached from here. Not reached: {}. Nothing was changed, and your staged changes are \
-         still there: apply when those are back, or stage and apply on a node that reaches more (`trellis node list`)",
+         still there: apply when those are back, or stage and apply on a node that reaches more (`trellis node list`). \
+         If they are lost for good: `trellis layout force --help`",
         electors.len(),
         newest.version.0,
         match up.len() {

@@ -14,6 +14,8 @@ pub struct LayoutReport {
     pub version: u64,
     /// Its hash, the same on all nodes.
     pub hash: String,
+    /// That of the last layout that was forced; 0 if none was.
+    pub epoch: u64,
     /// Whether it is the only one that is needed.
     pub state: LayoutState,
     /// The numbers of the layouts that are needed.
@@ -293,6 +295,50 @@ pub struct Applied {
     pub bytes_to_move_at_most: u64,
 }
 
+/// An order to force the next layout: what is staged, without nodes that are lost for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Force {
+    /// Who is lost: ids, or beginnings of them.
+    pub lost: Vec<String>,
+    /// A number above that of every force before.
+    pub epoch: u64,
+    /// Only if the layout gets this number.
+    #[serde(default)]
+    pub version: Option<u64>,
+    /// Also if one of them was heard of a moment ago.
+    #[serde(default)]
+    pub although_heard: bool,
+}
+
+/// What forcing would come to, or came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForceReport {
+    /// Nodes, and what may be lost.
+    pub forced: ForcedReport,
+    /// All partitions.
+    pub partitions: usize,
+    /// The storage nodes that elect the next layout.
+    pub electors: usize,
+    /// So many of them are left.
+    pub electors_left: usize,
+    /// The layout.
+    pub preview: Preview,
+}
+
+/// How a layout was forced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForcedReport {
+    /// The number that the operator named.
+    pub epoch: u64,
+    /// Who was declared lost.
+    pub lost: Vec<String>,
+    /// Partitions of which less than a majority was left: what was acknowledged last may be lost, and older versions back.
+    pub doubtful: usize,
+    /// Partitions of which nothing was left.
+    pub gone: usize,
+}
+
 /// A layout that this node knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionReport {
@@ -304,6 +350,8 @@ pub struct VersionReport {
     pub decided_ms: Option<u64>,
     /// When this node saw that no partition needs it any more; nothing if one does, or if that was over when it came.
     pub retired_ms: Option<u64>,
+    /// How it was forced; nothing if it was elected.
+    pub forced: Option<ForcedReport>,
     /// How many nodes it names.
     pub nodes: usize,
     /// Replicas of everything.

@@ -187,7 +187,7 @@ impl Staged {
     }
 
     /// The node that is meant by a beginning of its id.
-    fn find(&self, known: &BTreeSet<NodeName>, prefix: &str) -> Result<NodeName, StagedError> {
+    pub(super) fn find(&self, known: &BTreeSet<NodeName>, prefix: &str) -> Result<NodeName, StagedError> {
         let all = known.iter().chain(self.nodes.keys());
         let meant: BTreeSet<NodeName> = all
             .filter(|name| name.to_string().starts_with(prefix))

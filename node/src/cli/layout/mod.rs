@@ -1,11 +1,13 @@
 //! `trellis layout`.
 
+mod force;
 mod show;
 mod steps;
 mod words;
 
 use clap::{Args, Subcommand};
 
+use self::force::Force;
 pub(super) use self::steps::stage;
 use self::steps::{Apply, Assign, Config, Preview, Remove, Revert};
 use super::CliResult;
@@ -33,6 +35,7 @@ pub(super) enum Layout {
     Apply(Apply),
     Revert(Revert),
     History(History),
+    Force(Force),
 }
 
 /// Shows the newest layout, what is staged, and which nodes have no role.
@@ -71,6 +74,7 @@ impl Layout {
             Layout::Preview(command) => command.run(),
             Layout::Apply(command) => command.run(),
             Layout::Revert(command) => command.run(),
+            Layout::Force(command) => command.run(),
         }
     }
 }

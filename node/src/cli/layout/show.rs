@@ -1,5 +1,6 @@
 //! Layouts for people.
 
+use super::force;
 use super::words::{change, counted, keeping, role};
 use crate::admin::layout::{
     LayoutReport, LayoutState, NewRole, NodeMoving, Placement, Preview, PreviewNode, PreviewZone, RoleReport,
@@ -36,12 +37,16 @@ pub(super) fn layout(layout: &LayoutReport, options: &str) -> String {
         layout.roles.iter().map(|role| role_row(role, layout)),
     );
     format!(
-        "layout  {version}{moving}
+        "layout  {version}{epoch}{moving}
 keeps   {keeping}
 size    {partitions} of up to {partition_bytes}: {usable} fit in all{proof}
 
 {roles}{copying}{idle}{staged}",
         version = layout.version,
+        epoch = match layout.epoch {
+            0 => String::new(),
+            epoch => format!(", epoch {epoch}"),
+        },
         keeping = keeping(layout.replication_factor, layout.zone_redundancy),
         partitions = counted(layout.partitions as u64, "partition", "partitions"),
         partition_bytes = bytes(layout.partition_bytes),
@@ -173,6 +178,13 @@ fn in_brackets(tags: &[String]) -> String {
 
 /// What would come, and the command that makes it come.
 pub(super) fn preview(preview: &Preview, options: &str) -> String {
+    let version = preview.version;
+    let table = preview_table(preview);
+    format!("{table}\nNext: trellis layout apply --version {version}{options}")
+}
+
+/// What would come.
+pub(super) fn preview_table(preview: &Preview) -> String {
     let nodes = table(
         ["NODE", "ZONE", "CAPACITY", "CAN FILL", "PARTITIONS", "CHANGE"],
         preview.nodes.iter().map(node_row),
@@ -191,8 +203,7 @@ moves   {moves}{left}{follows}
 {nodes}
 
 {zones}
-{warning}
-Next: trellis layout apply --version {version}{options}",
+{warning}",
         keeping = keeping(preview.replication_factor, preview.zone_redundancy),
         after = bytes(preview.usable_bytes_after),
         before = bytes(preview.usable_bytes_before),
@@ -286,7 +297,18 @@ pub(super) fn history(versions: &[VersionReport], moving: &[NodeMoving]) -> Stri
         ["LAYOUT", "DECIDED", "STATE", "SHARES SYNCED", "NODES", "KEEPS", "HASH"],
         versions.iter().map(row),
     );
-    format!("{rows}{}\n\n{}", copying(moving), what_moves(versions))
+    let forces: String = versions.iter().filter_map(force).collect();
+    format!("{rows}{forces}{}\n\n{}", copying(moving), what_moves(versions))
+}
+
+/// What a force may have cost.
+fn force(version: &VersionReport) -> Option<String> {
+    let forced = version.forced.as_ref()?;
+    let told = force::forced(forced, version.partitions / 2);
+    Some(format!(
+        "\n\nLayout {} was forced, epoch {}. {told}",
+        version.version, forced.epoch
+    ))
 }
 
 fn what_moves(versions: &[VersionReport]) -> String {
