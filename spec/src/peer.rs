@@ -65,8 +65,12 @@ pub enum Call {
         /// At most so many rows.
         limit: u32,
     },
-    /// For a digest of what the node holds of the partition.
-    Digest,
+    /// For a digest of what the node holds of the partition. Tombstones from before this time (microseconds) are left out:
+    /// some nodes may have forgotten them.
+    Digest {
+        /// The time.
+        tombstones_since_us: u64,
+    },
     /// For the references of the partition, by a new owner.
     PullReferences {
         /// Those after this one; nothing: from the beginning.
@@ -74,6 +78,23 @@ pub enum Call {
         /// At most so many.
         limit: u32,
     },
+    /// What the node cannot be brought behind, for each of these rows: asked by one that would forget their tombstones.
+    Report(Vec<RowKey>),
+    /// To forget these tombstones. Every replica reported under the view of this message that it holds them, or something
+    /// newer, or has forgotten them ([`Reports`](crate::tombstone::Reports)).
+    Forget(Vec<(RowKey, Stamp)>),
+}
+
+impl Call {
+    /// Must a node know its floor before it serves this ([`is_open`](layout::is_open))? Whoever pulls is told what there is;
+    /// blocks are told by their names.
+    pub fn needs_floor(&self) -> bool {
+        match self {
+            Call::Row { .. } | Call::Scan { .. } | Call::Report(_) | Call::Forget(_) => true,
+            Call::StoreBlock(_) | Call::ReferBlock(_) | Call::FetchBlock(_) | Call::PullReferences { .. } => false,
+            Call::Pull { .. } | Call::Digest { .. } => false,
+        }
+    }
 }
 
 /// What a node answers. What it tells of is durable.
@@ -108,6 +129,10 @@ pub enum Answer {
         /// Where to go on, if there are more.
         next: Option<(BlockName, VersionId)>,
     },
+    /// To `Report`: of each row what [`Cell::reports`] says, in the order in which they were asked for.
+    Reported(Vec<Stamp>),
+    /// To `Forget`: how many were forgotten. The others are something else by now, or have to stay.
+    Forgotten(u32),
     /// The request was not looked at.
     Refused(Refusal),
     /// The disk is too full for this. Nothing was changed.
@@ -158,8 +183,9 @@ pub fn serve_row<V: Value, R: Rules>(
             changed: None,
         };
     }
-    // Going on above what this very row holds is never refused, whatever the clock says after a restart.
-    let held = stored.cell.promised.max(stored.cell.ballot()).time;
+    // Going on above what this very row holds, or held until it was forgotten, is never refused, whatever the clock says
+    // after a restart.
+    let held = stored.cell.promised.max(stored.cell.reports(stored.floor)).time;
     let latest_us = now_us.max(held).saturating_add(skew_us);
     if new_stamp(request).is_some_and(|stamp| stamp.time > latest_us) {
         return Served {

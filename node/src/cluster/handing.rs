@@ -39,19 +39,22 @@ impl Replica {
         let range = self
             .cells
             .scan(shelf, from.unwrap_or_default(), None, limit, max_bytes)?;
+        // After the rows: it stands for the tombstones that were not among them any more.
+        let floor = self.cells.floor(shelf)?;
         self.enter(at)?;
-        self.durable(range.written_at).await?;
+        self.durable(range.written_at.max(floor.written_at)).await?;
+        let floor = floor.value.unwrap_or_default();
         if slips(Slip::EmptyPulls) {
             return Ok(Answer::Pulled(Pulled {
                 rows: Vec::new(),
                 bound: None,
-                floor: Stamp::ZERO,
+                floor,
             }));
         }
         Ok(Answer::Pulled(Pulled {
             rows: range.value.cells,
             bound: range.value.bound,
-            floor: Stamp::ZERO,
+            floor,
         }))
     }
 
@@ -64,7 +67,7 @@ impl Replica {
         held: &Accepted<Row>,
     ) -> Result<RowCopied, Refused> {
         self.cells.ready().await?;
-        let at = Door { partition, view };
+        let at = Door::of_sync(partition, view);
         let _partition = self.lock(partition);
         let shelf = Shelf::of(&self.enter(at)?);
         let cell = self.cells.load(shelf, key, Fetch::Head)?.value;

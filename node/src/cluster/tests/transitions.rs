@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(300);
 
 impl Sites {
     /// The layout after the newest one that a node knows, with these nodes (by number) for every partition.
-    fn next(&self, at: usize, owners: &[u16]) -> Layout {
+    pub(super) fn next(&self, at: usize, owners: &[u16]) -> Layout {
         let known = self.sites[at].coordinator.layouts().now();
         let newest = known.peer.knowledge.newest().unwrap();
         let mut members = self.world.members.clone();
