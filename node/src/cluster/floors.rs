@@ -118,15 +118,16 @@ impl Replica {
         Ok(own.written_at)
     }
 
-    /// Says what this node cannot be brought behind, of each of these rows.
+    /// Says what this node holds of each of these rows. Where it holds nothing its floor may be as high, raised by others of
+    /// its rows, and that is no report: a sync that began to pull before the tombstone was there may yet copy what was
+    /// deleted, below the floor.
     pub(super) async fn report(&self, at: Door, keys: &[RowKey]) -> Result<Answer, Refused> {
         let shelf = Shelf::of(&self.enter(at)?);
         let (mut held, mut position) = (Vec::with_capacity(keys.len()), Position::default());
         for key in keys {
             let cell = self.cells().load(shelf, key, Fetch::Head)?;
-            let floor = self.floor_under(shelf, &cell.value)?;
-            held.push(cell.value.reports(floor.value));
-            position = position.max(cell.written_at).max(floor.written_at);
+            held.push(cell.value.ballot());
+            position = position.max(cell.written_at);
         }
         // It is a report under this view, and no other.
         self.enter(at)?;

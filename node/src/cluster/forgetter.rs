@@ -5,8 +5,9 @@
 //! forgets it last, so that it goes on asking until everybody has heard. Who may forget what is decided by
 //! [`trellis_spec::tombstone`], at each replica for itself; all else here only chooses what to ask about.
 //!
-//! Some rows have to be made ready first. A tombstone that some replica missed is brought to it; a row that is nothing but
-//! an old promise, or a tombstone under one, is settled, which makes it a young tombstone.
+//! Some rows have to be made ready first. A tombstone that some replica does not have is brought to it, whether it missed
+//! the deletion or has forgotten it already, for an order that others did not hear. A row that is nothing but an old promise,
+//! or a tombstone under one, is settled, which makes it a young tombstone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ const ROUND_MOST: Duration = Duration::from_secs(3600);
 pub struct Forgot {
     /// Tombstones that are gone at every replica.
     pub tombstones: u64,
-    /// Tombstones that were brought to a replica that had missed them.
+    /// Tombstones that were brought to a replica that did not have them.
     pub brought: u64,
     /// Rows that were settled.
     pub settled: u64,
@@ -237,7 +238,7 @@ impl Forgetter {
             }
         }
         let all_told = reported.len() == members.len();
-        let (mut going, mut missed) = (Vec::new(), Vec::new());
+        let (mut going, mut lacking) = (Vec::new(), Vec::new());
         for (index, (key, tombstone)) in tombstones.into_iter().enumerate() {
             let mut reports = Reports::new(place.sets.clone());
             for (node, held) in &reported {
@@ -245,14 +246,14 @@ impl Forgetter {
             }
             match reports.allow::<NodeRules>(tombstone) {
                 true => going.push((key, tombstone)),
-                false => missed.push(key),
+                false => lacking.push(key),
             }
         }
         let left = self.order(place, going).await;
         if !all_told || left == Left::Something {
             return Left::Something;
         }
-        for key in missed {
+        for key in lacking {
             self.bring(place, &key).await;
         }
         Left::Nothing
@@ -309,7 +310,7 @@ impl Forgetter {
         told
     }
 
-    /// Some replica missed a deletion: it is brought there, if nothing is newer.
+    /// Some replica does not have a tombstone: it is brought there, if nothing is newer.
     async fn bring(&mut self, place: &Place, key: &RowKey) {
         self.coordinator.rest(1).await;
         let gate = gate_of(key);
