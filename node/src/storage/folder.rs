@@ -9,8 +9,9 @@ use super::disks::BlockFolderError;
 use super::files::{Files, RealFiles, read_file, replace_file};
 use crate::advice::advice;
 
-/// The newest layout of the data folder that this program reads and the only one that it writes.
-pub const FOLDER_FORMAT: u32 = 2;
+/// The newest layout of the data folder that this program reads and the only one that it writes. Since 3, floors stand for
+/// tombstones that are gone: a program that does not know them would let back what was deleted.
+pub const FOLDER_FORMAT: u32 = 3;
 
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
@@ -196,9 +197,9 @@ mod tests {
             opened
         };
         let newer = opened_as(FOLDER_FORMAT + 1);
-        assert!(matches!(newer, Err(OpenError::Newer { found: 3, known: 2, .. })));
+        assert!(matches!(newer, Err(OpenError::Newer { found: 4, known: 3, .. })));
         let older = opened_as(FOLDER_FORMAT - 1);
-        assert!(matches!(older, Err(OpenError::Older { found: 1, known: 2, .. })));
+        assert!(matches!(older, Err(OpenError::Older { found: 2, known: 3, .. })));
         assert!(opened_as(FOLDER_FORMAT).is_ok());
     }
 
