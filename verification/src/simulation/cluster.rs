@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trellis_node::cluster::{
-    Collector, Coordinator, ElectError, Elected, Layouts, Limits, Movers, Redundancy, Repairer, Replica,
+    Collector, Coordinator, ElectError, Elected, Forgetter, Layouts, Limits, Movers, Redundancy, Repairer, Replica,
     ReplicaService, Scrubber,
 };
 use trellis_node::env::Env;
@@ -204,6 +204,25 @@ impl SimulatedCluster {
         }
     }
 
+    /// Rounds of forgetting without end, and what came of them.
+    fn forget(&self, coordinator: Arc<Coordinator>, env: Env) -> impl Future<Output = ()> + Send + 'static {
+        let tally = self.tally.clone();
+        async move {
+            let mut forgetter = Forgetter::new(coordinator);
+            loop {
+                env.clock.sleep(forgetter.pause()).await;
+                let forgot = forgetter.round().await;
+                for (what, times) in [
+                    ("a tombstone was forgotten everywhere", forgot.tombstones),
+                    ("a tombstone was brought to who had none", forgot.brought),
+                    ("an old promise was settled", forgot.settled),
+                ] {
+                    tally.add(what, usize::try_from(times).unwrap_or(usize::MAX));
+                }
+            }
+        }
+    }
+
     /// From now on the clock of a node is off by `off_us`, and goes wrong by `drift_ppm`.
     pub(crate) fn set_clock(&self, at: usize, off_us: i64, drift_ppm: i64) {
         let node = self.node(at);
@@ -248,6 +267,7 @@ impl SimulatedCluster {
         spawn("repairer", Box::pin(repairer.run()));
         spawn("scrubber", Box::pin(Scrubber::new(coordinator.clone()).run()));
         spawn("collector", Box::pin(self.collect(coordinator.clone(), env.clone())));
+        spawn("forgetter", Box::pin(self.forget(coordinator.clone(), env.clone())));
         spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
         *site.life() = Life {
             node,
