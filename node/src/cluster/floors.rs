@@ -18,6 +18,7 @@ use super::cells::{CellsError, Shelf};
 use super::door::{Door, Refused};
 use super::layouts::Known;
 use super::replica::Replica;
+use super::standing::Standing;
 use crate::seeded::NodeRules;
 use crate::storage::{Position, Versioned};
 
@@ -172,6 +173,10 @@ impl Replica {
     }
 
     fn may_forget(&self, at: Door) -> bool {
+        // Its idea of what is past would be wrong.
+        if self.standing().and_then(Standing::clock_differs_us).is_some() {
+            return false;
+        }
         let known = self.layouts().now();
         let (me, knowledge) = (known.peer.me, &known.peer.knowledge);
         // A sync that is due pulls again and again until it comes to its end.
