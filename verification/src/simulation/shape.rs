@@ -88,6 +88,26 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// Nodes that do what a scenario says, without any harm.
+    pub(crate) fn on_stage(nodes: usize, replicas: u8, limits: Limits) -> Self {
+        Shape {
+            nodes,
+            replicas,
+            clients: 0,
+            keys: 0,
+            safety: Duration::ZERO,
+            calm: Duration::ZERO,
+            thinking: Duration::ZERO,
+            clocks: Clocks::Near,
+            rot: Rot::None,
+            flush: Duration::ZERO,
+            spared: BTreeSet::new(),
+            limits,
+        }
+    }
+}
+
 /// Everything smaller than in life, so that more fits into a run.
 fn limits(dice: &Dice, flush: Duration) -> Limits {
     let rounds_ms = u64::try_from((ROUNDS * flush).as_millis()).unwrap_or(u64::MAX);
