@@ -279,7 +279,7 @@ fn weight(action: &Action) -> u64 {
         Action::Deliver { .. } | Action::Hear { .. } | Action::Restamp { .. } => 12,
         Action::Late { .. } | Action::Learn { .. } | Action::Flush { .. } | Action::Decide => 6,
         Action::Retire { .. } | Action::Drop { .. } | Action::Inform { .. } => 6,
-        Action::Report { .. } | Action::Forget { .. } | Action::GoOn { .. } => 6,
+        Action::Report { .. } | Action::Forget { .. } | Action::ForgetOther { .. } | Action::GoOn { .. } => 6,
         Action::Serve { .. } | Action::Patience { .. } | Action::Snapshot { .. } => 3,
         Action::Repair { .. } | Action::Crash { .. } | Action::LoseDisk { .. } => 2,
         Action::GiveUp { .. } => 1,

@@ -250,6 +250,7 @@ pub const FLAWS: &[Flaw] = &[
     Flaw::FloorUnchecked,
     Flaw::ForgetsAfterMajority,
     Flaw::ForgetsAskingNewest,
+    Flaw::FloorTakenForReport,
     Flaw::ReportsKeptAcrossViews,
     Flaw::ForgetsWhilePulling,
     Flaw::PromiseForgotten,

@@ -8,7 +8,7 @@ use stateright::Model;
 use crate::check::Trace;
 use crate::claim::{self, Mutant, Size};
 use crate::mermaid::Diagram;
-use crate::world::{Action, Names, State, Table, Verdict, World};
+use crate::world::{Action, Names, Plot, PlotError, State, Table, Verdict, World};
 
 /// A way through a world that can be walked again. It names its world, and lists what happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,16 @@ impl Scenario {
         let start = starts.nth(self.start).ok_or(ReplayError::NoStart(self.start))?;
         walk(world, format!("{} {}", self.claim, self.world), start, &self.steps)
     }
+
+    /// What it is for whoever follows it with other replicas than the model's.
+    pub fn plot(&self) -> Result<Plot, ReplayError> {
+        self.world()?
+            .plot(self.start, &self.steps)
+            .map_err(|error| match error {
+                PlotError::NoStart => ReplayError::NoStart(self.start),
+                PlotError::Impossible(step) => ReplayError::Impossible(step),
+            })
+    }
 }
 
 /// Takes these steps from there.
@@ -100,7 +110,7 @@ pub fn walk(world: &World, title: String, start: State, steps: &[Action]) -> Res
     let mut text = String::new();
     let mut diagram = Diagram::new(title, world.parties(&state));
     for (index, step) in steps.iter().enumerate() {
-        if !is_possible(world, &state, *step) {
+        if !world.is_possible(&state, *step) {
             return Err(ReplayError::Impossible(index));
         }
         diagram.step(index + 1, world.events(&state, *step, &names));
@@ -117,12 +127,6 @@ pub fn walk(world: &World, title: String, start: State, steps: &[Action]) -> Res
         state: world.table(&state, &names),
         verdict: state.verdict,
     })
-}
-
-fn is_possible(world: &World, state: &State, step: Action) -> bool {
-    let mut actions = Vec::new();
-    world.actions(state, &mut actions);
-    actions.contains(&step)
 }
 
 impl std::fmt::Display for ReplayError {

@@ -85,6 +85,7 @@ fn what_is_forgotten_too_early_comes_back() {
             "forgotten-taken-for-never.json",
             "INM|R;DEL;R (strict, clocks in order)",
         ),
+        ("floor-is-a-report.json", "W;DEL;R (AB, then ABC, other rows too)"),
         ("base-ignores-floor.json", "INM|R;DEL;INM (strict, clocks in order)"),
     ] {
         let walk = scenario(name).replay().unwrap();

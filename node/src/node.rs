@@ -18,7 +18,7 @@ use trellis_spec::quorum::NodeId;
 use crate::admin::{self, AdminServer, MeasuredFolders, Observer, Seen, SocketError};
 use crate::advice::advice;
 use crate::cluster::{
-    Collector, Coordinator, Known, Layouts, LayoutsError, Life, Limits, Memory, Movers, Repairer, Replica,
+    Collector, Coordinator, Forgetter, Known, Layouts, LayoutsError, Life, Limits, Memory, Movers, Repairer, Replica,
     ReplicaService, Scrubber, Standing,
 };
 use crate::env::Env;
@@ -203,6 +203,7 @@ impl Node {
         let watch = watch(&blocks, &coordinator)?;
         let stop = CancellationToken::new();
         work(env, "collector", &stop, Collector::new(coordinator.clone()).run());
+        work(env, "forgetter", &stop, Forgetter::new(coordinator.clone()).run());
         work(env, "tidings", &stop, coordinator.clone().spread_tidings());
         let depending = depend_on_active_layouts(standing.clone(), coordinator.layouts().clone(), name.key);
         work(env, "standing", &stop, depending);

@@ -122,6 +122,8 @@ pub enum Flaw {
     ForgetsAfterMajority,
     /// A tombstone is forgotten when every replica of every active layout holds it, not of the newest alone.
     ForgetsAskingNewest,
+    /// A replica reports the rows that it holds, and nothing where it holds none, however high its floor.
+    FloorTakenForReport,
     /// What replicas reported under an older view counts for nothing.
     ReportsKeptAcrossViews,
     /// A node forgets nothing while rows that it pulled are on their way into it.

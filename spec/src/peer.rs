@@ -67,8 +67,12 @@ pub enum Call {
         /// At most so many rows.
         limit: u32,
     },
-    /// For a digest of what the node holds of the partition.
-    Digest,
+    /// For a digest of what the node holds of the partition. Tombstones from before this time (microseconds) are left out:
+    /// some nodes may have forgotten them.
+    Digest {
+        /// The time.
+        tombstones_since_us: u64,
+    },
     /// For the references of the partition, by a new owner.
     PullReferences {
         /// Those after this one; nothing: from the beginning.
@@ -76,6 +80,23 @@ pub enum Call {
         /// At most so many.
         limit: u32,
     },
+    /// For the ballots of what the node holds of these rows, by one that would forget their tombstones.
+    Report(Vec<RowKey>),
+    /// To forget these tombstones. Every replica reported under the view of this message that it holds them, or something
+    /// newer ([`Reports`](crate::tombstone::Reports)).
+    Forget(Vec<(RowKey, Stamp)>),
+}
+
+impl Call {
+    /// Must a node know its floor before it serves this ([`is_open`](layout::is_open))? Whoever pulls is told what there is;
+    /// blocks are told by their names.
+    pub fn needs_floor(&self) -> bool {
+        match self {
+            Call::Row { .. } | Call::Scan { .. } | Call::Report(_) | Call::Forget(_) => true,
+            Call::StoreBlock(_) | Call::ReferBlock(_) | Call::FetchBlock(_) | Call::PullReferences { .. } => false,
+            Call::Pull { .. } | Call::Digest { .. } => false,
+        }
+    }
 }
 
 /// What a node answers. What it tells of is durable.
@@ -110,6 +131,11 @@ pub enum Answer {
         /// Where to go on, if there are more.
         next: Option<(BlockName, VersionId)>,
     },
+    /// To `Report`: of each row the ballot, zero for nothing, in the order in which they were asked for. A floor is not
+    /// counted for a row: other rows may have raised it, and a copy that is on its way into the node does not ask it.
+    Reported(Vec<Stamp>),
+    /// To `Forget`: how many were forgotten. The others are something else by now, or have to stay.
+    Forgotten(u32),
     /// The request was not looked at.
     Refused(Refusal),
     /// The disk is too full for this. Nothing was changed.
@@ -160,8 +186,9 @@ pub fn serve_row<V: Value, R: Rules>(
             changed: None,
         };
     }
-    // Going on above what this very row holds is never refused, whatever the clock says after a restart.
-    let held = stored.cell.promised.max(stored.cell.ballot()).time;
+    // Going on above what this very row holds, or held until it was forgotten, is never refused, whatever the clock says
+    // after a restart.
+    let held = stored.cell.promised.max(stored.cell.reports(stored.floor)).time;
     let latest_us = now_us.max(held).saturating_add(skew_us);
     if new_stamp(request).is_some_and(|stamp| stamp.time > latest_us) {
         return Served {
@@ -203,4 +230,46 @@ pub fn scanned_rows<V: Value>(
 ) -> Vec<(RowKey, crate::register::Accepted<V>)> {
     let held = |(key, cell): (RowKey, Cell<V>)| cell.accepted.map(|accepted| (key, accepted.head()));
     cells.into_iter().filter_map(held).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{LayoutVersion, Member, initial};
+    use crate::register::{Accepted, Content, OpId};
+
+    const SKEW_US: u64 = 10;
+
+    /// What a replica says to a deletion under a stamp of this time when its clock shows 100.
+    fn answer(stored: &Stored<Row>, time: u64) -> Reply<Row> {
+        let alone = Member::test(1, "z");
+        let layout = initial(alloc::vec![alone], 1, 1).unwrap();
+        let view = View {
+            lo: LayoutVersion(1),
+            hi: LayoutVersion(1),
+        };
+        let admitted = Knowledge::of(layout).admit::<Sound>(NodeId(1), Partition(0), view);
+        let deletion = Request::Write(Accepted {
+            ballot: Stamp::new(time, 1),
+            op: OpId::default(),
+            base: None,
+            content: Content::Tombstone,
+        });
+        serve_row::<Row, Sound>(&admitted.unwrap(), stored, 100, SKEW_US, &deletion).reply
+    }
+
+    #[test]
+    fn a_floor_from_a_clock_that_was_ahead_keeps_nobody_from_writing_above_it() {
+        let stored = |floor| Stored {
+            cell: Cell::default(),
+            floor: Stamp::new(floor, 1),
+            gate: GateState::default(),
+        };
+        assert_eq!(answer(&stored(90), 110), Reply::Accept);
+        assert_eq!(answer(&stored(90), 111), Reply::TooFarAhead);
+        let seen = Stamp::new(900, 1);
+        assert_eq!(answer(&stored(900), 110), Reply::Nack { seen });
+        assert_eq!(answer(&stored(900), 901), Reply::Accept);
+        assert_eq!(answer(&stored(900), 911), Reply::TooFarAhead);
+    }
 }

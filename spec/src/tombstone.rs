@@ -8,7 +8,7 @@
 //! What has to be true at the moment of forgetting, all of it found by checking that less will not do:
 //!
 //! - Every member of *every* active layout reported under the forgetter's very view that it holds the tombstone or
-//!   something newer, or nothing and a floor that is as high ([`Reports`]). A majority is not enough: what is not there
+//!   something newer ([`report`], [`Reports`]). A majority is not enough: what is not there
 //!   can be filled by what was deleted. When the view changes reports are void, for a node that left and came back has
 //!   lost what it reported.
 //! - The forgetter is a replica of the newest layout, and has promised nothing above the tombstone: the promise would be
@@ -30,6 +30,15 @@ use crate::layout::{Knowledge, Partition, View};
 use crate::quorum::{NodeId, ReplicaSets, Verdict, Vote};
 use crate::register::{Cell, Content, Value};
 use crate::stamp::Stamp;
+
+/// What a replica reports of a row: the ballot of what it holds, zero for nothing.
+///
+/// Where it holds nothing its floor may be as high as the tombstone, and that is no report. With one row in a partition such a
+/// replica would have forgotten the tombstone itself; with several, others of its rows may have raised the floor, and a copy
+/// of what was deleted may be on its way into it, for a copy asks no floor (found by review; mutant `floor-is-a-report`).
+pub fn report<V: Value>(cell: &Cell<V>) -> Stamp {
+    cell.ballot()
+}
 
 /// What the replicas of a partition reported about one row, all under one view.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,13 +70,13 @@ impl Reports {
         self.sets.members()
     }
 
-    /// What `from` holds, by [`Cell::reports`].
+    /// What `from` holds, by [`report`].
     pub fn insert(&mut self, from: NodeId, held: Stamp) {
         let known = self.reported.entry(from).or_default();
         *known = held.max(*known);
     }
 
-    /// Does every replica hold the tombstone of this ballot, or something newer, or has forgotten it?
+    /// Does every replica hold the tombstone of this ballot, or something newer?
     pub fn allow<R: Rules>(&self, tombstone: Stamp) -> bool {
         let holds = |node: &NodeId| self.reported.get(node).is_some_and(|held| *held >= tombstone);
         if R::lacks(Flaw::ForgetsAfterMajority) {

@@ -47,6 +47,10 @@ fn seeded_clusters_keep_every_promise_and_heal() {
         "a layout lost its election",
         "a view was older than a replica's",
         "the last of several layouts was the only one in the end",
+        "a tombstone was forgotten everywhere",
+        "a tombstone was brought to who had none",
+        "an old promise was settled",
+        "a replica did not know its floor yet",
     ] {
         assert!(tally.of(event) > 0, "never met: {event}\n{tally}");
     }
@@ -96,6 +100,11 @@ fn rows_as_they_were_before_their_last_change_are_noticed() {
 #[test]
 fn rows_that_a_new_owner_was_not_given_are_noticed() {
     assert_noticed(Sabotage::EmptyPulls, 3);
+}
+
+#[test]
+fn tombstones_that_are_forgotten_too_early_are_noticed() {
+    assert_noticed(Sabotage::FalseReports, 3);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use liar::{Liar, Lie};
 use trellis_verification::s3client::{Credentials, Endpoint, Target};
-use trellis_verification::workload::{Outcome, chain, mixed, race};
+use trellis_verification::workload::{Outcome, buckets, chain, mixed, race};
 
 fn target(liar: &Liar) -> Target {
     let credentials = Credentials {
@@ -55,9 +55,24 @@ async fn mixed(lie: Lie) -> Outcome {
     .unwrap()
 }
 
+async fn buckets(lie: Lie) -> Outcome {
+    let liar = Liar::start(lie).await;
+    let buckets = buckets::Buckets {
+        clients: 4,
+        duration: Duration::from_millis(2_500),
+        seed: 7,
+    };
+    buckets::run(&target(&liar), buckets).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_honest_store_is_believed() {
-    for outcome in [race(Lie::None).await, chain(Lie::None).await, mixed(Lie::None).await] {
+    for outcome in [
+        race(Lie::None).await,
+        chain(Lie::None).await,
+        mixed(Lie::None).await,
+        buckets(Lie::None).await,
+    ] {
         assert!(outcome.is_good(), "{outcome}");
         assert!(outcome.history.len() >= 80, "{outcome}");
     }
@@ -83,6 +98,13 @@ async fn a_chain_finds_conditions_that_are_ignored() {
         outcome.faults.iter().any(|fault| fault.contains("are missing")),
         "{outcome}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_into_buckets_that_are_gone_are_found() {
+    let outcome = buckets(Lie::TakesWritesIntoBucketsThatAreGone).await;
+    assert!(!outcome.summary.contains(" 0 deleted"), "{outcome}");
+    assert!(!outcome.is_good(), "{outcome}");
 }
 
 /// Which name a violation gets depends on what else went on; that it is found does not.

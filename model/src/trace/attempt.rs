@@ -9,7 +9,7 @@ use trellis_spec::block::Inquiry;
 use trellis_spec::flaw::Sound;
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{
-    Accepted, Ask, Audience, Change, Conditional, Decision, Fetch, Read, Reply, Request, Step, Write,
+    Accepted, Ask, Audience, Change, Conditional, Decision, Fetch, Read, Reply, Request, Settle, Step, Write,
 };
 use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
@@ -52,6 +52,7 @@ pub(super) fn repeat(node: NodeId, run: &AttemptRun) -> Result<Checked, Wrong> {
             let attempt: Conditional<Row, Told, Sound> = Conditional::new(sets, *op, Told(swap), *until);
             drive(node, run, attempt)
         }
+        Made::Settle => drive(node, run, Settle::<Row, Sound>::new(sets, 0)),
         Made::Inquiry { owner, version, until } => {
             let attempt = Inquiry::<Row, Sound>::new(sets, owner.clone(), *version, *until);
             drive(node, run, attempt)
@@ -262,6 +263,7 @@ impl Driver<'_> {
             Made::Read { .. } => "a read",
             Made::Write { .. } => "a write",
             Made::Conditional { .. } => "a conditional write",
+            Made::Settle => "a settling",
             Made::Inquiry { .. } => "an inquiry",
         };
         Wrong {

@@ -173,6 +173,7 @@ impl Replay {
                 entered,
                 key,
             } => known.rows.forget_row((partition, entered, key)),
+            Record::Forgotten(forgotten) => known.rows.forgotten(node, forgotten)?,
             Record::Opened(_) | Record::Row(_) => {
                 return Err(Wrong::form("only the first record can say whose trace it is"));
             }

@@ -1,8 +1,9 @@
 //! The rule of rows, taken again; and the rows of a node from step to step.
 //!
-//! A step is given the row that the last one left, for nothing but a sync changes it besides, and that is
-//! recorded. After a crash it may be given an older one: but none older than what was durable, by what the node itself knew when it recorded; nor need it be one of
-//! those in the trace, for what was recorded last may not have come to a file.
+//! A step is given the row that the last one left, for nothing changes it besides but a sync, and forgetting its
+//! tombstone, and both are recorded. After a crash it may be given an older one: but none older than what was durable, by
+//! what the node itself knew when it recorded; nor need it be one of those in the trace, for what was recorded last may
+//! not have come to a file. Where a row is gone, the floor that the step was given has to stand for its tombstone.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,9 @@ use trellis_spec::peer::{Stored, serve_row};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Cell, Fetch, Request};
 use trellis_spec::row::{Row, RowKey};
-use trellis_spec::trace::{self, Aftermath, Kept, Mention, RowStep};
+use trellis_spec::stamp::Stamp;
+use trellis_spec::tombstone;
+use trellis_spec::trace::{self, Aftermath, ForgottenRow, Kept, Mention, RowStep};
 
 use super::Wrong;
 use super::attempt::RowsOf;
@@ -32,10 +35,18 @@ pub(super) struct Rows {
 
 /// What is known of one row.
 struct Known {
-    /// What it may be: the newest that was durable, and what came after, each with the position of its change. Never
-    /// empty.
-    states: Vec<(u64, Cell<Row>)>,
+    /// What it may be: the newest that was durable, and what came after. Never empty.
+    states: Vec<State>,
     certainty: Certainty,
+}
+
+/// What a row may be.
+struct State {
+    /// Where its change is in the log.
+    position: u64,
+    cell: Cell<Row>,
+    /// Where nothing is held, the floor is at least this one.
+    floor: Stamp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,7 +72,7 @@ impl Rows {
     pub(super) fn reopened(&mut self) {
         for known in self.known.values_mut() {
             known.states.drain(..known.states.len() - 1);
-            known.states[0].0 = 0;
+            known.states[0].position = 0;
         }
         self.durable = 0;
     }
@@ -71,7 +82,7 @@ impl Rows {
         for known in self.known.values_mut() {
             known.leave_out_before(self.durable);
             known.states.truncate(1);
-            known.states[0].0 = 0;
+            known.states[0].position = 0;
             known.certainty = Certainty::AtLeast;
         }
         self.durable = 0;
@@ -90,26 +101,59 @@ impl Rows {
         self.durable = self.durable.max(aftermath.durable);
         let known = self.known.get_mut(&place);
         let is_known = known.is_some();
-        let states = match known {
+        let known = match known {
             Some(known) => {
                 known.is_left(&about, &cell)?;
                 known.certainty = Certainty::Exact;
                 known.leave_out_before(self.durable);
-                &mut known.states
+                known
             }
             None => {
                 let known = Known {
-                    states: vec![(0, headed(cell))],
+                    states: vec![State::first(cell, Stamp::ZERO)],
                     certainty: Certainty::Exact,
                 };
-                &mut self.known.entry(place).or_insert(known).states
+                self.known.entry(place).or_insert(known)
             }
         };
         if let (Some(changed), Kept::Replaced(position)) = (&step.changed, aftermath.kept) {
             let after = rows.read(|mut row| trace::cell(changed, &mut row))?;
-            states.push((position, headed(after)));
+            let floor = known.last().floor;
+            known.states.push(State {
+                position,
+                ..State::first(after, floor)
+            });
         }
         Ok(is_known)
+    }
+
+    /// The tombstone of a row was forgotten.
+    pub(super) fn forgotten(&mut self, node: NodeId, gone: ForgottenRow) -> Result<(), Wrong> {
+        let ForgottenRow { tombstone, floor, .. } = gone;
+        let place = (gone.partition, gone.entered, gone.key);
+        let Some(known) = self.known.get_mut(&place) else {
+            return Ok(());
+        };
+        let left = known.last();
+        let may_go = match known.certainty {
+            Certainty::Exact => tombstone::forgotten::<Row, Sound>(&left.cell, floor, tombstone) == Some(floor),
+            Certainty::AtLeast => tombstone >= left.cell.reports(left.floor) && floor >= tombstone,
+        };
+        if !may_go {
+            let (partition, _, key) = &place;
+            return Err(Wrong {
+                machine: replica(key, *partition, node),
+                input: format!("forget the tombstone under {}", words::stamp(tombstone)),
+                expected: format!("that tombstone, where there is {}", words::cell(&left.cell)),
+                recorded: format!("it was forgotten, with the floor at {}", words::stamp(floor)),
+            });
+        }
+        known.states.push(State {
+            position: gone.position,
+            ..State::first(Cell::default(), floor)
+        });
+        known.certainty = Certainty::Exact;
+        Ok(())
     }
 
     /// The gate is a row as well, and the step saw it in the same moment.
@@ -124,7 +168,7 @@ impl Rows {
         else {
             return Ok(());
         };
-        let left = known.last();
+        let left = &known.last().cell;
         let gate = match left.accepted.as_ref().and_then(|held| held.content.live()) {
             Some(Row::Gate(gate)) => *gate,
             Some(_) | None => Gate::Open,
@@ -141,32 +185,58 @@ impl Rows {
     }
 }
 
+impl State {
+    /// What was there before the first change that is known.
+    fn first(cell: Cell<Row>, floor: Stamp) -> Self {
+        State {
+            position: 0,
+            cell: headed(cell),
+            floor,
+        }
+    }
+}
+
 impl Known {
-    fn last(&self) -> &Cell<Row> {
-        let (_, last) = self.states.last().expect("something is known of every row that is");
-        last
+    fn last(&self) -> &State {
+        self.states.last().expect("something is known of every row that is")
     }
 
     /// Leaves out states that were followed by one that is durable.
     fn leave_out_before(&mut self, durable: u64) {
-        let newest = self.states.iter().rposition(|(position, _)| *position <= durable);
+        let newest = self.states.iter().rposition(|state| state.position <= durable);
         self.states.drain(..newest.unwrap_or(0));
     }
 
     /// Is this what was left, and after a crash at least what was durable?
     fn is_left(&mut self, about: &About<'_>, found: &Cell<Row>) -> Result<(), Wrong> {
-        let found = headed(found.clone());
+        let (found, floor) = (headed(found.clone()), about.step.floor);
         match self.certainty {
-            Certainty::Exact if *self.last() == found => Ok(()),
-            Certainty::Exact => Err(about.differs("as it was left", self.last(), &found)),
+            Certainty::Exact => {
+                let left = self.last();
+                if left.cell != found {
+                    return Err(about.differs("as it was left", &left.cell, &found));
+                }
+                if found.accepted.is_none() && floor < left.floor {
+                    let expected = format!("a floor of at least {}", words::stamp(left.floor));
+                    return Err(about.wrong(&expected, &words::stamp(floor)));
+                }
+                Ok(())
+            }
             Certainty::AtLeast => {
-                let (_, durable) = &self.states[0];
-                let is_older = found.promised < durable.promised || found.ballot() < durable.ballot();
-                let is_other = found.ballot() == durable.ballot() && found.accepted != durable.accepted;
+                let State {
+                    cell: durable,
+                    floor: least,
+                    ..
+                } = &self.states[0];
+                let held = found.reports(floor);
+                let is_older = found.promised.max(held) < durable.promised || held < durable.reports(*least);
+                let is_other = found.accepted.is_some()
+                    && found.ballot() == durable.ballot()
+                    && found.accepted != durable.accepted;
                 if is_older || is_other {
                     return Err(about.differs("as it was durable before the crash, or newer", durable, &found));
                 }
-                self.states = vec![(0, found)];
+                self.states = vec![State::first(found, floor)];
                 Ok(())
             }
         }
@@ -242,12 +312,7 @@ impl About<'_> {
         let step = self.step;
         let words = Words(&step.values);
         Wrong {
-            machine: format!(
-                "the replica of {} in partition {} at {}",
-                words::key(&step.key),
-                step.partition.0,
-                words::node(self.node)
-            ),
+            machine: replica(&step.key, step.partition, self.node),
             input: format!(
                 "{} when it held {}, gate {:?}, clock {} µs",
                 words.request(&step.request),
@@ -259,6 +324,11 @@ impl About<'_> {
             recorded: recorded.to_owned(),
         }
     }
+}
+
+fn replica(key: &[u8], partition: Partition, node: NodeId) -> String {
+    let (key, partition, node) = (words::key(key), partition.0, words::node(node));
+    format!("the replica of {key} in partition {partition} at {node}")
 }
 
 /// Bodies come and go with what is asked for.

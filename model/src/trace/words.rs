@@ -2,7 +2,8 @@
 
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{
-    Accepted, Audience, Cell, ConditionalOutcome, Content, Purpose, ReadOutcome, Reply, Request, Step, WriteOutcome,
+    Accepted, Audience, Cell, ConditionalOutcome, Content, Purpose, ReadOutcome, Reply, Request, SettleOutcome, Step,
+    WriteOutcome,
 };
 use trellis_spec::row::{Body, Row};
 use trellis_spec::stamp::Stamp;
@@ -124,6 +125,9 @@ impl Words<'_> {
             Outcome::Conditional(ConditionalOutcome::Gated) => "done: gated".to_owned(),
             Outcome::Conditional(ConditionalOutcome::Unknown) => "done: unknown".to_owned(),
             Outcome::Conditional(ConditionalOutcome::Unreached) => "done: unreached".to_owned(),
+            Outcome::Settle(SettleOutcome::Settled(value)) => format!("done: settled {}", show(&self.accepted(value))),
+            Outcome::Settle(SettleOutcome::Gated) => "done: gated".to_owned(),
+            Outcome::Settle(SettleOutcome::Unreached) => "done: unreached".to_owned(),
             Outcome::Dead => "done: dead".to_owned(),
             Outcome::Alive(value) => format!("done: alive in {}", show(&self.accepted(value))),
             Outcome::Untold => "done: nobody could tell".to_owned(),

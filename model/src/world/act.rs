@@ -56,6 +56,8 @@ pub enum Action {
     Report { column: u8, row: u8 },
     /// A replica forgets a tombstone.
     Forget { column: u8, row: u8 },
+    /// A replica forgets the tombstone of some other row, which is as new as any stamp is.
+    ForgetOther { column: u8 },
 }
 
 /// A stamp that lies above everything in the world is so far above.
@@ -116,6 +118,10 @@ impl World {
             }
             Action::Report { column, row } => self.report(state, column.into(), Key(row)),
             Action::Forget { column, row } => self.forget(state, column.into(), Key(row)),
+            Action::ForgetOther { column } => {
+                let floor = newest_stamp(state);
+                state.column(column.into()).floor = floor;
+            }
             Action::Learn { .. }
             | Action::Retire { .. }
             | Action::Drop { .. }
@@ -192,7 +198,7 @@ impl World {
                 },
                 Move::Raise(floor) => {
                     self.raise_floor(state, op, floor);
-                    if self.collection == Collection::On {
+                    if self.collection != Collection::Off {
                         // The node is open from now on, and what it pulled is not copied yet.
                         self.leave_behind(state, op);
                         if let Some(running) = state.running_mut(op) {
@@ -325,6 +331,12 @@ fn close(last: Stamp, above: Stamp) -> Stamp {
         time: last.time.max(above.time) + 1,
         ..last
     }
+}
+
+/// The newest stamp that somebody works under.
+pub(super) fn newest_stamp(state: &State) -> Stamp {
+    let stamps = (0..state.ops.len()).filter_map(|op| Some(state.running(op)?.stamp));
+    stamps.max().unwrap_or(Stamp::ZERO)
 }
 
 /// The times of all stamps issued.

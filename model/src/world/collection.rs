@@ -3,15 +3,17 @@
 //! A report under a view stays true of that view, so it is kept as a fact that anybody may act on who is in this view,
 //! at any later moment: it does not matter who asked, nor when the answers came. Within one layout what is true of a row
 //! at the moment of forgetting could have been reported before, and nothing that was reported can have become untrue:
-//! reports are left out there.
+//! reports are left out there, and who holds nothing under a high enough floor has forgotten what it reported.
 
 use std::collections::BTreeMap;
 
+use trellis_spec::flaw::Flaw;
 use trellis_spec::layout::{LayoutVersion, View};
 use trellis_spec::register::Cell;
 use trellis_spec::stamp::Stamp;
-use trellis_spec::tombstone::{Inward, Reports, deleted};
+use trellis_spec::tombstone::{self, Inward, Reports, deleted};
 
+use super::act::newest_stamp;
 use super::layouts::answers;
 use super::{Action, Collection, Column, State, World};
 use crate::value::Key;
@@ -35,6 +37,19 @@ impl World {
                 }
             }
         }
+        if self.collection == Collection::OthersToo {
+            let raise = |column| Action::ForgetOther { column };
+            let columns = (0_u8..).zip(&state.columns).map(|(column, _)| column);
+            actions.extend(columns.filter(|column| self.floor_may_rise(state, *column)).map(raise));
+        }
+    }
+
+    /// Might the tombstone of some other row be forgotten here?
+    fn floor_may_rise(&self, state: &State, column: u8) -> bool {
+        let (index, at) = (usize::from(column), &state.columns[usize::from(column)]);
+        let is_replica = self.holds(at.seat.view.hi, index);
+        let is_quiet = self.inward(state, index) == Inward::Quiet;
+        answers(at) && self.is_open(at) && is_replica && is_quiet && at.floor < newest_stamp(state)
     }
 
     /// Does a node serve the partition? Where nothing is forgotten all floors are zero, and a node that waits for them
@@ -54,7 +69,7 @@ impl World {
                 .any(|version| self.holds(LayoutVersion(version), column.into()))
         };
         let known = state.reports.get(&(view, key, column)).copied();
-        let news = |tombstone: Stamp| tombstone <= held(at, key) && known.is_none_or(|known| known < tombstone);
+        let news = |tombstone: Stamp| tombstone <= self.held(at, key) && known.is_none_or(|known| known < tombstone);
         let mut tombstones = state
             .columns
             .iter()
@@ -65,7 +80,7 @@ impl World {
     pub(super) fn report(&self, state: &mut State, column: usize, key: Key) {
         let at = &state.columns[column];
         let said = (at.seat.view, key, column as u8);
-        let held = held(at, key);
+        let held = self.held(at, key);
         state.reports.insert(said, held);
     }
 
@@ -108,7 +123,7 @@ impl World {
         }
         let columns = state.columns.iter().enumerate().filter(|(_, at)| answers(at));
         columns
-            .map(|(index, at)| (at.seat.view, index, held(at, key)))
+            .map(|(index, at)| (at.seat.view, index, at.rows[usize::from(key.0)].reports(at.floor)))
             .collect()
     }
 
@@ -130,7 +145,7 @@ impl World {
         let Some(home) = self.home(op) else { return };
         let at = state.column(home);
         at.floor = at.floor.max(floor);
-        if self.collection == Collection::On {
+        if self.collection != Collection::Off {
             at.seat.raised = at.seat.entered;
         }
     }
@@ -138,14 +153,24 @@ impl World {
     /// The floor and the row as they may become by forgetting: messages that matter then matter now.
     pub(super) fn once_forgotten(&self, at: &Column, key: Key) -> Option<(Cell<crate::value::Cargo>, Stamp)> {
         let cell = &at.rows[usize::from(key.0)];
-        let tombstone = deleted(cell).filter(|_| self.collection == Collection::On)?;
+        let tombstone = deleted(cell).filter(|_| self.collection != Collection::Off)?;
         let floor = self.protocol.forgotten(cell, at.floor, tombstone)?;
         Some((Cell::default(), floor))
     }
 
+    /// What a replica reports of a row.
+    fn held(&self, at: &Column, key: Key) -> Stamp {
+        let cell = &at.rows[usize::from(key.0)];
+        if self.protocol.lacks(Flaw::FloorTakenForReport) {
+            cell.reports(at.floor)
+        } else {
+            tombstone::report(cell)
+        }
+    }
+
     /// Drops reports that nobody can act on any more.
     pub(super) fn tidy_reports(&self, state: &mut State) {
-        if state.reports.is_empty() || self.protocol.lacks(trellis_spec::flaw::Flaw::ReportsKeptAcrossViews) {
+        if state.reports.is_empty() || self.protocol.lacks(Flaw::ReportsKeptAcrossViews) {
             return;
         }
         let views: Vec<View> = state
@@ -163,9 +188,4 @@ impl World {
             .collect();
         state.reports = kept;
     }
-}
-
-/// What a replica cannot be brought behind.
-fn held(at: &Column, key: Key) -> Stamp {
-    at.rows[usize::from(key.0)].reports(at.floor)
 }

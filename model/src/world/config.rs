@@ -151,6 +151,8 @@ pub enum Collection {
     Off,
     /// At any moment at which the rule allows it.
     On,
+    /// So are those of other rows of the partition, which raise its floors.
+    OthersToo,
 }
 
 /// What a node finds of its former rows when it enters a partition again.

@@ -148,7 +148,9 @@ impl World {
             }
             Action::Retire { column, .. } | Action::Drop { column } => note(Over::One(node(column))),
             Action::Snapshot { column } | Action::LoseDisk { column } => note(Over::One(node(column))),
-            Action::Report { column, .. } | Action::Forget { column, .. } => note(Over::One(node(column))),
+            Action::Report { column, .. } | Action::Forget { column, .. } | Action::ForgetOther { column } => {
+                note(Over::One(node(column)))
+            }
             Action::Decide => note(Over::All),
         }
     }

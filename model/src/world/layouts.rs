@@ -284,6 +284,7 @@ impl World {
             | Action::GoOn { .. }
             | Action::Report { .. }
             | Action::Forget { .. }
+            | Action::ForgetOther { .. }
             | Action::Repair { .. } => {}
         }
     }

@@ -21,6 +21,7 @@ mod config;
 mod events;
 mod force;
 mod layouts;
+mod plot;
 mod possible;
 mod replica;
 mod show;
@@ -45,6 +46,8 @@ pub use config::{
 pub use events::{Event, Line, Over, Party};
 pub use force::Force;
 pub use layouts::oldest_needed;
+pub(crate) use plot::PlotError;
+pub use plot::{Ask, Asked, Beat, Cue, Heard, Held, Plot, Said};
 pub use show::Names;
 pub use state::{Column, Disk, Ghost, Op, Progress, Seat, Slot, State, Verdict};
 pub use table::Table;

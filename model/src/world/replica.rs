@@ -9,7 +9,7 @@ use trellis_spec::peer::Stored;
 use trellis_spec::register::{Audience, Cell, Fetch, Reply, Request, Served};
 use trellis_spec::stamp::Stamp;
 
-use super::{Column, Entropy, Faults, Progress, State, Verdict, World};
+use super::{Collection, Column, Entropy, Faults, Progress, State, Verdict, World};
 use crate::coordinator::{Answer, Call, Outcome};
 use crate::operation::gate_row;
 use crate::value::{Body, Cargo, Key};
@@ -194,7 +194,7 @@ impl World {
             if future.seat.entered != seat.entered {
                 (cell, floor) = (Cell::default(), future.floor);
             }
-            if self.script.keys() > 1 {
+            if self.script.keys() > 1 || self.collection == Collection::OthersToo {
                 // A sync may copy what is below a floor that other rows raised.
                 floor = Stamp::ZERO;
             }

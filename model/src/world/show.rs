@@ -136,6 +136,7 @@ impl World {
             Action::GoOn { op } => format!("#{op} goes on, its node's floor is raised"),
             Action::Report { column, row } => format!("{} reports what it holds of row {row}", names.of(column)),
             Action::Forget { column, row } => format!("{} forgets the tombstone of row {row}", names.of(column)),
+            Action::ForgetOther { column } => format!("{} forgets the tombstone of some other row", names.of(column)),
         }
     }
 

@@ -114,6 +114,7 @@ fn name(worker: Who) -> &'static str {
         Who::Comparison => "comparison",
         Who::Scrub => "scrub",
         Who::Collector => "collector",
+        Who::Forgetter => "forgetter",
         Who::Membership => "membership",
     }
 }
@@ -121,7 +122,7 @@ fn name(worker: Who) -> &'static str {
 /// What the steps of a worker are.
 pub(super) fn unit(worker: Who) -> &'static str {
     match worker {
-        Who::Migration | Who::Comparison => "partitions",
+        Who::Migration | Who::Comparison | Who::Forgetter => "partitions",
         Who::Scrub => "blocks",
         Who::Collector => "rows",
         Who::Membership => "nodes connected",

@@ -234,6 +234,7 @@ impl Collected {
                 },
                 Answer::Row { .. } | Answer::Scanned(_) | Answer::Block | Answer::NoBlock => Kept::Neither,
                 Answer::Pulled(_) | Answer::Digest(_) | Answer::References { .. } => Kept::Neither,
+                Answer::Reported(_) | Answer::Forgotten(_) => Kept::Neither,
                 Answer::Full | Answer::Failed => Kept::Neither,
             };
             self.placing.on_kept(from, kept);

@@ -65,7 +65,12 @@ impl Calls {
         }
         let (calls, partition) = (self.clone(), envelope.partition);
         if node == self.me {
-            return Box::pin(async move { calls.replica.answer_here(envelope, payload).await });
+            return Box::pin(async move {
+                if envelope.call.needs_floor() {
+                    calls.until_open(partition).await;
+                }
+                calls.replica.answer_here(envelope, payload).await
+            });
         }
         let message = Message {
             head: encode(&envelope),
@@ -96,11 +101,20 @@ impl Calls {
                     | Answer::NoBlock
                     | Answer::Pulled(_)
                     | Answer::Digest(_)
-                    | Answer::References { .. } => return answered,
+                    | Answer::References { .. }
+                    | Answer::Reported(_)
+                    | Answer::Forgotten(_) => return answered,
                     Answer::Full | Answer::Failed => return answered,
                 }
             }
         })
+    }
+
+    /// Returns when this node knows its floor, as others are asked again until they do.
+    async fn until_open(&self, partition: Partition) {
+        while self.replica.is_entering(partition) {
+            self.env.clock.sleep(self.resend_pause).await;
+        }
     }
 
     /// Sends until there is an answer.

@@ -4,6 +4,10 @@
 //! touches bodies. Physical keys begin with the partition and with the layout at which this node entered it: a *shelf*.
 //! So a node that left a partition and comes back sees none of its old rows, from the very moment in which it learns the
 //! layout that brings it back.
+//!
+//! The floor of a partition lies on the shelf of its rows. A tombstone goes, and the floor rises, in one batch. So whoever
+//! finds that a row is not there and looks at the floor *afterwards* sees one that stands for every tombstone that he did
+//! not see.
 
 use std::sync::Arc;
 
@@ -11,6 +15,7 @@ use bytes::Bytes;
 use trellis_spec::layout::{Admitted, LayoutVersion, Partition};
 use trellis_spec::register::{Cell, Fetch};
 use trellis_spec::row::{Blob, Row, RowKey, successor};
+use trellis_spec::stamp::Stamp;
 
 use super::wire::{DecodeError, decode, encode};
 use crate::storage::{Batch, Change, Position, Room, Rows, RowsError, Versioned};
@@ -18,6 +23,7 @@ use crate::storage::{Batch, Change, Position, Room, Rows, RowsError, Versioned};
 /// Tables of the row store.
 const HEADS: u8 = b'h';
 const INLINE_BODIES: u8 = b'i';
+const FLOORS: u8 = b'f';
 
 /// Why rows cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +131,28 @@ impl Cells {
         Ok(self.rows.apply_within(batch, room)?)
     }
 
+    /// The floor of the shelf; nothing: it was never raised.
+    pub(crate) fn floor(&self, shelf: Shelf) -> Result<Versioned<Option<Stamp>>, CellsError> {
+        let found = self.rows.get(&physical(FLOORS, shelf, &[]))?;
+        Ok(Versioned {
+            value: found.value.as_deref().map(decode).transpose()?,
+            written_at: found.written_at,
+        })
+    }
+
+    /// Raises the floor of the shelf.
+    pub(crate) fn raise(&self, shelf: Shelf, floor: Stamp) -> Result<Position, CellsError> {
+        self.forget(shelf, &[], floor)
+    }
+
+    /// Removes these tombstones and raises the floor of the shelf, all or nothing. Tombstones have no body.
+    pub(crate) fn forget(&self, shelf: Shelf, tombstones: &[&RowKey], floor: Stamp) -> Result<Position, CellsError> {
+        let gone = |key: &&RowKey| (physical(HEADS, shelf, key), Change::Remove);
+        let mut batch: Batch = tombstones.iter().map(gone).collect();
+        batch.push((physical(FLOORS, shelf, &[]), Change::Put(encode(&floor))));
+        Ok(self.rows.apply_within(batch, Room::Upkeep)?)
+    }
+
     /// Heads of at most `limit` rows of a range and about `max_bytes` bytes, from one snapshot; one row at least. Nothing
     /// for `to` is the end of the shelf.
     pub(crate) fn scan(
@@ -158,16 +186,21 @@ impl Cells {
         })
     }
 
-    /// The shelf of the first row at or after the beginning of `from`.
+    /// The first shelf at or after `from` on which there is anything.
     pub(crate) fn next_shelf(&self, from: Shelf) -> Result<Option<Shelf>, CellsError> {
-        let found = self.rows.scan(&physical(HEADS, from, &[]), &[HEADS + 1], 1)?.value;
-        Ok(found.first().and_then(|(key, _)| shelf_of(key)))
+        let mut next = None;
+        for table in [HEADS, FLOORS] {
+            let found = self.rows.scan(&physical(table, from, &[]), &[table + 1], 1)?.value;
+            let shelf = found.first().and_then(|(key, _)| shelf_of(key));
+            next = next.into_iter().chain(shelf).min();
+        }
+        Ok(next)
     }
 
-    /// Removes at most `limit` rows of a shelf for good; says how many there were.
+    /// Removes at most `limit` rows of a shelf for good, and its floor; says how many there were.
     pub(crate) fn clear(&self, shelf: Shelf, limit: usize) -> Result<usize, CellsError> {
         let mut removed = 0;
-        for table in [HEADS, INLINE_BODIES] {
+        for table in [HEADS, INLINE_BODIES, FLOORS] {
             let start = physical(table, shelf, &[]);
             let found = self.rows.scan(&start, &end_of(&start), limit)?.value;
             removed += found.len();
@@ -227,4 +260,62 @@ fn shelf_of(physical: &[u8]) -> Option<Shelf> {
         partition: Partition(u16::from_be_bytes(physical.get(1..3)?.try_into().ok()?)),
         entered: LayoutVersion(u64::from_be_bytes(physical.get(3..PREFIX_BYTES)?.try_into().ok()?)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trellis_spec::register::{Accepted, Content, OpId};
+
+    use crate::env::simulated::Simulation;
+    use crate::storage::{Flush, MemoryDisk, MemoryRows};
+
+    #[test]
+    fn whatever_a_crash_leaves_there_is_the_tombstone_or_its_floor() {
+        Simulation::run(1, |simulation| async move {
+            let env = simulation.node("node").env();
+            let shelf = |entered| Shelf {
+                partition: Partition(7),
+                entered: LayoutVersion(entered),
+            };
+            let tombstone = |time| Cell {
+                promised: Stamp::new(time, 1),
+                accepted: Some(Accepted {
+                    ballot: Stamp::new(time, 1),
+                    op: OpId::default(),
+                    base: None,
+                    content: Content::Tombstone,
+                }),
+            };
+            let keys: Vec<RowKey> = (0..4_u8).map(|number| vec![b'o', number]).collect();
+            for survivors in 0..=keys.len() + 1 {
+                let disk = MemoryDisk::new();
+                let open = || Arc::new(MemoryRows::open(&disk, env.clone(), Flush::ByHand).unwrap().0);
+                let rows = open();
+                let cells = Cells::new(rows.clone());
+                for (time, key) in (1..).zip(&keys) {
+                    let none = Cell::default();
+                    cells.replace(shelf(3), key, &none, tombstone(time), Room::New).unwrap();
+                }
+                rows.flush().unwrap();
+                for (time, key) in (1..).zip(&keys) {
+                    cells.forget(shelf(3), &[key], Stamp::new(time, 1)).unwrap();
+                }
+                disk.crash(survivors);
+                let cells = Cells::new(open());
+                let floor = cells.floor(shelf(3)).unwrap().value.unwrap_or_default();
+                let gone = survivors.min(keys.len());
+                assert_eq!(floor.time, gone as u64);
+                for (number, key) in keys.iter().enumerate() {
+                    let cell = cells.load(shelf(3), key, Fetch::Full).unwrap().value;
+                    assert_eq!(cell.accepted.is_none(), number < gone, "{survivors}");
+                }
+                assert_eq!(cells.floor(shelf(4)).unwrap().value, None, "who enters anew has none");
+                // A shelf with nothing but a floor is found and cleared too.
+                assert_eq!(cells.next_shelf(shelf(0)).unwrap(), Some(shelf(3)));
+                while cells.clear(shelf(3), 2).unwrap() > 0 {}
+                assert_eq!(cells.next_shelf(shelf(0)).unwrap(), None);
+            }
+        });
+    }
 }

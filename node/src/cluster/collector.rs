@@ -303,10 +303,8 @@ impl Collector {
         self.coordinator.is_over(until_us)
     }
 
-    /// Lets clients go first: so many steps take their share of a second.
     async fn rest(&self, steps: u64) {
-        let micros = 1_000_000 * steps / self.coordinator.limits.collect_steps_per_s.max(1);
-        self.coordinator.env.clock.sleep(Duration::from_micros(micros)).await;
+        self.coordinator.rest(steps).await;
     }
 
     fn keeper(&self) -> Keeper {

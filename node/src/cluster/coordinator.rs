@@ -43,6 +43,23 @@ pub struct Target {
     pub gate: Option<RowKey>,
 }
 
+/// The row that an attempt is about, in a partition that is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) key: &'a RowKey,
+    /// The gate that writes to it must pass.
+    pub(crate) gate: Option<&'a RowKey>,
+}
+
+impl<'a> From<&'a Target> for Subject<'a> {
+    fn from(target: &'a Target) -> Self {
+        Subject {
+            key: &target.address.key,
+            gate: target.gate.as_ref(),
+        }
+    }
+}
+
 /// Where something lives under a view.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -192,31 +209,32 @@ impl Coordinator {
         (now.view != place.view).then_some(now)
     }
 
-    /// Runs `attempt` on `target` to its end.
+    /// Runs `attempt` on a row to its end.
     pub(crate) async fn run<A: Traced>(
         &self,
-        target: &Target,
+        row: impl Into<Subject<'_>>,
         place: Place,
         attempt: &mut A,
         first: Stamp,
         contention: Contention,
     ) -> Ended<A::Outcome> {
         let ready = std::future::ready(ControlFlow::Continue(()));
-        self.run_when(target, place, attempt, first, contention, ready).await
+        self.run_when(row, place, attempt, first, contention, ready).await
     }
 
     /// The same, but answers are looked at only once `ready` says so: to the attempt, the network is slow until then.
     /// If it says that there is nothing to be done any more, the attempt ends as at a deadline.
     pub(crate) async fn run_when<A: Traced>(
         &self,
-        target: &Target,
+        row: impl Into<Subject<'_>>,
         mut place: Place,
         attempt: &mut A,
         first: Stamp,
         contention: Contention,
         ready: impl Future<Output = ControlFlow<()>>,
     ) -> Ended<A::Outcome> {
-        let attempt = &mut Watched::new(attempt, self.replica.recorder(), target, &place);
+        let row = row.into();
+        let attempt = &mut Watched::new(attempt, self.replica.recorder(), row, &place);
         let mut ready = pin!(ready.fuse());
         let mut deadline = self.deadline();
         let mut patience = self.patience(&place);
@@ -231,7 +249,7 @@ impl Coordinator {
                 Step::Ask(ask) => {
                     trouble.next_round(&ask);
                     patience = self.patience(&place);
-                    self.send(target, &place, &ask, attempt, &mut calls);
+                    self.send(row, &place, &ask, attempt, &mut calls);
                 }
                 Step::Again { above } => {
                     self.pause(&mut tries, contention).await;
@@ -294,7 +312,7 @@ impl Coordinator {
 
     fn send<A: Traced>(
         &self,
-        target: &Target,
+        row: Subject<'_>,
         place: &Place,
         ask: &Ask<Row>,
         attempt: &mut Watched<'_, A>,
@@ -314,8 +332,8 @@ impl Coordinator {
             };
             attempt.sent(node, &request);
             let call = Call::Row {
-                key: target.address.key.clone(),
-                gate: target.gate.clone(),
+                key: row.key.clone(),
+                gate: row.gate.cloned(),
                 request,
             };
             let envelope = Envelope {
@@ -383,6 +401,12 @@ impl Coordinator {
         let share = u32::try_from(self.env.random_u64() % 1024).unwrap_or(0);
         self.env.clock.sleep(longest * share / 1024).await;
         tries.begun = self.env.clock.monotonic();
+    }
+
+    /// Lets clients go first: so many steps of work in the background take their share of a second.
+    pub(super) async fn rest(&self, steps: u64) {
+        let micros = 1_000_000 * steps / self.limits.collect_steps_per_s.max(1);
+        self.env.clock.sleep(Duration::from_micros(micros)).await;
     }
 
     pub(super) fn observed(&self, reply: Reply<Row>) -> Reply<Row> {

@@ -2,13 +2,15 @@
 //!
 //! It is made by reading the partition, at the moment in which it is asked for. Nothing is kept up to date beside the
 //! rows, so nothing can lag behind them. How much is here is counted on the way.
+//!
+//! Who asks says which tombstones are too old to be compared, so that all replicas leave out the same ones.
 
 use std::time::Duration;
 
 use blake2::digest::consts::U8;
 use blake2::{Blake2b, Digest};
 use trellis_spec::layout::Partition;
-use trellis_spec::register::Cell;
+use trellis_spec::register::{Accepted, Cell, Content};
 use trellis_spec::row::{BlockName, Row, VersionId};
 
 use super::amount::{Amount, Count};
@@ -25,14 +27,14 @@ const BETWEEN_STEPS: Duration = Duration::from_millis(1);
 type Hash = Blake2b<U8>;
 
 impl Replica {
-    /// The digest of a partition under a view.
-    pub(super) async fn digest(&self, at: Door) -> Result<u64, Refused> {
+    /// The digest of a partition under a view. Of rows, tombstones from before that time are left out.
+    pub(super) async fn digest(&self, at: Door, tombstones_since_us: u64) -> Result<u64, Refused> {
         let shelf = Shelf::of(&self.enter(at)?);
         let is_of_blocks = self.is_of_blocks(at.partition);
         let digest = if is_of_blocks {
             self.digest_of_references(at.partition).await?
         } else {
-            self.digest_of_rows(shelf).await?
+            self.digest_of_rows(shelf, tombstones_since_us).await?
         };
         self.enter(at)?;
         Ok(digest)
@@ -45,15 +47,17 @@ impl Replica {
         newest.is_some_and(|newest| newest.block_partitions().any(|of_blocks| of_blocks == partition))
     }
 
-    async fn digest_of_rows(&self, shelf: Shelf) -> Result<u64, Refused> {
+    async fn digest_of_rows(&self, shelf: Shelf, tombstones_since_us: u64) -> Result<u64, Refused> {
         let (mut hash, mut from, mut written_at) = (Hash::new(), Vec::new(), Position::default());
         let mut held = self.count();
         loop {
             let range = self.cells().scan(shelf, &from, None, STEP, usize::MAX)?;
             written_at = written_at.max(range.written_at);
             for (key, cell) in &range.value.cells {
-                add_row(&mut hash, key, cell);
-                held.amount = held.amount.plus(amount(key, cell));
+                if let Some(row) = compared(cell, tombstones_since_us) {
+                    add_row(&mut hash, key, row);
+                    held.amount = held.amount.plus(amount(key, row));
+                }
             }
             match range.value.bound {
                 Some(bound) => from = bound,
@@ -125,15 +129,23 @@ impl Replica {
     }
 }
 
-/// How much a row is.
-fn amount(key: &[u8], cell: &Cell<Row>) -> Amount {
-    let live = cell.accepted.as_ref().and_then(|held| held.content.live());
-    Amount::row(key, live.map_or(0, Row::inline_bytes))
+/// What is compared of a row. Promises are left out: which nodes gave one differs, and a row with a promise is no less
+/// there. So are old tombstones: replicas forget them one after the other, and nothing that was deleted shows where one is
+/// missing.
+fn compared(cell: &Cell<Row>, tombstones_since_us: u64) -> Option<&Accepted<Row>> {
+    let held = cell.accepted.as_ref()?;
+    match held.content {
+        Content::Tombstone if held.ballot.time < tombstones_since_us => None,
+        Content::Tombstone | Content::Value(_) => Some(held),
+    }
 }
 
-/// Promises are left out: which nodes gave one differs, and a row with a promise is no less there.
-fn add_row(hash: &mut Hash, key: &[u8], cell: &Cell<Row>) {
-    let Some(held) = &cell.accepted else { return };
+/// How much a row is.
+fn amount(key: &[u8], held: &Accepted<Row>) -> Amount {
+    Amount::row(key, held.content.live().map_or(0, Row::inline_bytes))
+}
+
+fn add_row(hash: &mut Hash, key: &[u8], held: &Accepted<Row>) {
     hash.update((key.len() as u64).to_le_bytes());
     hash.update(key);
     hash.update(held.ballot.time.to_le_bytes());

@@ -1,9 +1,11 @@
-//! The door to a replica's rows and blocks: views are compared there, and whoever is behind learns.
+//! The door to a replica's rows and blocks: views are compared there, and whoever is behind learns. A node that has just
+//! entered a partition serves nobody from its rows before it knows its floor.
 
 use trellis_spec::layout::{Admitted, LayoutMark, Partition, Refusal, View};
 use trellis_spec::peer::{Answer, Envelope};
 
-use super::cells::CellsError;
+use super::cells::{CellsError, Shelf};
+use super::coordinator::Place;
 use super::keeper::KeeperError;
 use super::layouts::LayoutsError;
 use super::replica::Replica;
@@ -16,6 +18,16 @@ pub(super) struct Door {
     pub(super) partition: Partition,
     pub(super) view: View,
     pub(super) newest: LayoutMark,
+    errand: Errand,
+}
+
+/// What somebody comes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errand {
+    /// To be served from rows, by a node that knows its floor.
+    Service,
+    /// For what there is, or with what others have.
+    Copies,
 }
 
 impl Door {
@@ -24,6 +36,21 @@ impl Door {
             partition: envelope.partition,
             view: envelope.view,
             newest: envelope.newest,
+            errand: if envelope.call.needs_floor() {
+                Errand::Service
+            } else {
+                Errand::Copies
+            },
+        }
+    }
+
+    /// For a sync of the node itself.
+    pub(super) fn of_sync(place: &Place) -> Self {
+        Door {
+            partition: place.partition,
+            view: place.view,
+            newest: place.newest,
+            errand: Errand::Copies,
         }
     }
 }
@@ -55,6 +82,9 @@ impl Replica {
         let admitted = admitted.map_err(Refused::AtTheDoor)?;
         if admitted.raises_view() {
             self.layouts.adopt(&admitted)?;
+        }
+        if at.errand == Errand::Service && !self.is_open(&known, Shelf::of(&admitted))? {
+            return Err(Refused::AtTheDoor(Refusal::Entering));
         }
         Ok(admitted)
     }

@@ -39,19 +39,22 @@ impl Replica {
         let range = self
             .cells
             .scan(shelf, from.unwrap_or_default(), None, limit, max_bytes)?;
+        // After the rows: it stands for the tombstones that were not among them any more.
+        let floor = self.cells.floor(shelf)?;
         self.enter(at)?;
-        self.durable(range.written_at).await?;
+        self.durable(range.written_at.max(floor.written_at)).await?;
+        let floor = floor.value.unwrap_or_default();
         if slips(Slip::EmptyPulls) {
             return Ok(Answer::Pulled(Pulled {
                 rows: Vec::new(),
                 bound: None,
-                floor: Stamp::ZERO,
+                floor,
             }));
         }
         Ok(Answer::Pulled(Pulled {
             rows: range.value.cells,
             bound: range.value.bound,
-            floor: Stamp::ZERO,
+            floor,
         }))
     }
 

@@ -83,6 +83,8 @@ pub struct Limits {
     pub collect_grace_ms: u64,
     /// Rows that the collector asks about, and blocks that it deletes, per second.
     pub collect_steps_per_s: u64,
+    /// What is left of a deleted object is forgotten when it is older than this.
+    pub tombstone_age_s: u64,
 }
 
 impl Default for Limits {
@@ -124,6 +126,7 @@ impl Default for Limits {
             collect_pause_ms: 60_000,
             collect_grace_ms: 600_000,
             collect_steps_per_s: 100,
+            tombstone_age_s: 24 * 3600,
         }
     }
 }
@@ -164,14 +167,53 @@ impl Limits {
             self.block_bytes,
             usize::MAX,
         )?;
+        within(
+            "tombstone_age_s",
+            self.tombstone_age(),
+            self.tombstone_age_least(),
+            TOMBSTONE_AGE_MAX_S,
+        )?;
         within("scan_max_rows", self.scan_max_rows, 1, 100_000)?;
         within("scan_max_bytes", self.scan_max_bytes, 1, 768 << 10)
+    }
+}
+
+/// A year.
+const TOMBSTONE_AGE_MAX_S: usize = 365 * 24 * 3600;
+/// By how much tombstones must outlive the difference of clocks.
+const TOMBSTONE_AGE_SKEWS: u64 = 6;
+
+impl Limits {
+    fn tombstone_age(&self) -> usize {
+        usize::try_from(self.tombstone_age_s).unwrap_or(usize::MAX)
+    }
+
+    /// Clocks that differ must not meet floors with what they write: that would cost every such write a round trip.
+    fn tombstone_age_least(&self) -> usize {
+        let least_s = self
+            .clock_skew_max_ms
+            .saturating_mul(TOMBSTONE_AGE_SKEWS)
+            .div_ceil(1000);
+        usize::try_from(least_s).unwrap_or(usize::MAX)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tombstones_outlive_the_difference_of_clocks() {
+        let aged = |tombstone_age_s, clock_skew_max_ms| Limits {
+            tombstone_age_s,
+            clock_skew_max_ms,
+            ..Limits::default()
+        };
+        assert_eq!(aged(60, 10_000).check(), Ok(()));
+        for unfit in [aged(59, 10_000), aged(60, 10_001), aged(u64::MAX, 10_000)] {
+            assert!(unfit.check().is_err_and(|error| error.name == "tombstone_age_s"));
+        }
+    }
 
     #[test]
     fn the_defaults_are_in_range_and_nonsense_is_not() {

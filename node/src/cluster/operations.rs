@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use trellis_spec::gate::Gate;
+use trellis_spec::layout::Partition;
 use trellis_spec::register::{
     Accepted, Change, Conditional, ConditionalOutcome, Content, Decision, Fetch, OpId, Read, ReadOutcome, Write,
     WriteMode, WriteOutcome,
@@ -13,7 +14,7 @@ use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
 use trellis_spec::trace::Guarded;
 
-use super::coordinator::{Contention, Coordinator, Ended, Place, Spread, Target};
+use super::coordinator::{Contention, Coordinator, Ended, Place, Spread, Subject, Target};
 use super::standing::Standing;
 use crate::seeded::{NodeRules, Slip, slips};
 
@@ -73,20 +74,26 @@ impl Found {
 impl Coordinator {
     /// A linearizable read.
     pub async fn read(&self, target: &Target, fetch: Fetch) -> Result<Found, ClusterError> {
-        self.read_at(self.place(&target.address.placement), target, fetch).await
+        let place = self.place(&target.address.placement);
+        self.read_at(place, target.into(), fetch).await
     }
 
     /// A read that waits for every replica, and brings the newest value that any of them holds to all.
     pub async fn read_from_all(&self, target: &Target) -> Result<Found, ClusterError> {
         let partition = self.place(&target.address.placement).partition;
-        let place = self.place_of(partition, Spread::Everybody);
-        self.read_at(place, target, Fetch::Head).await
+        self.bring_to_all(partition, target.into()).await
     }
 
-    async fn read_at(&self, place: Place, target: &Target, fetch: Fetch) -> Result<Found, ClusterError> {
+    /// The same for a row of this partition.
+    pub(super) async fn bring_to_all(&self, partition: Partition, row: Subject<'_>) -> Result<Found, ClusterError> {
+        let place = self.place_of(partition, Spread::Everybody);
+        self.read_at(place, row, Fetch::Head).await
+    }
+
+    async fn read_at(&self, place: Place, row: Subject<'_>, fetch: Fetch) -> Result<Found, ClusterError> {
         let mut attempt: Read<Row, NodeRules> = Read::new(place.sets.clone(), fetch);
         let ended = self
-            .run(target, place, &mut attempt, Stamp::ZERO, Contention::Expected)
+            .run(row, place, &mut attempt, Stamp::ZERO, Contention::Expected)
             .await;
         match ended.outcome {
             ReadOutcome::Found(accepted) => Ok(Found {

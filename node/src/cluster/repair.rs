@@ -381,12 +381,13 @@ impl Repairer {
     /// Does a majority of the replicas hold the same as this node?
     async fn compare(&self, place: &Place) -> Option<Look> {
         let me = self.coordinator.me();
+        let tombstones_since_us = self.coordinator.tombstones_since_us();
         let digest = |node| {
             let envelope = Envelope {
                 partition: place.partition,
                 view: place.view,
                 newest: place.newest,
-                call: Call::Digest,
+                call: Call::Digest { tombstones_since_us },
             };
             let called = self.coordinator.call(node, Lane::Bulk, envelope, Payload::Nothing);
             async move { (node, called.await.0) }

@@ -20,6 +20,7 @@ use trellis_spec::trace::Circumstances;
 
 use super::cells::{Cells, CellsError, Shelf};
 use super::door::{Door, Refused};
+use super::floors::Inflows;
 use super::keeper::Keeper;
 use super::layouts::{Layouts, LayoutsError};
 use super::limits::Limits;
@@ -72,6 +73,8 @@ pub struct Replica {
     pub(super) cells: Cells,
     pub(super) keeper: Keeper,
     repairs: Repairs,
+    /// Syncs that pull rows into this node.
+    pub(super) inflows: Inflows,
     pub(super) limits: Limits,
     /// Rows of one partition are read and changed one request at a time, so that an object's row and the gate it must
     /// pass are seen together.
@@ -105,6 +108,7 @@ impl Replica {
             layouts,
             cells: Cells::new(rows),
             repairs: Repairs::default(),
+            inflows: Inflows::default(),
             limits,
             partitions,
             greatest_us,
@@ -247,8 +251,10 @@ impl Replica {
                 Err(refused) => Err(refused),
             },
             Call::Pull { from, limit } => self.pull(at, from.as_deref(), limit).await,
-            Call::Digest => self.digest(at).await.map(Answer::Digest),
+            Call::Digest { tombstones_since_us } => self.digest(at, tombstones_since_us).await.map(Answer::Digest),
             Call::PullReferences { after, limit } => self.pull_references(at, after, limit).await,
+            Call::Report(keys) => self.report(at, &keys).await,
+            Call::Forget(tombstones) => self.forget(at, &tombstones).await,
         };
         let answer = match answered {
             Ok(answer) => answer,
@@ -287,10 +293,11 @@ impl Replica {
         let gate_key = gate;
         let gate = self.gate(shelf, gate_key)?;
         let cell = self.cells.load(shelf, key, needed(request))?;
+        let floor = self.floor_under(shelf, &cell.value)?;
         let before = cell.value.clone();
         let stored = Stored {
             cell: cell.value,
-            floor: Stamp::ZERO,
+            floor: floor.value,
             gate: gate.value,
         };
         let (now_us, skew_us) = (self.now_us(), self.skew_us());
@@ -306,7 +313,7 @@ impl Replica {
         };
         let recorder = self.recorder.as_ref();
         let mut step = recorder.and_then(|recorder| recorder.stepped(at, &stored, request, &served));
-        let mut position = cell.written_at.max(gate.written_at);
+        let mut position = cell.written_at.max(gate.written_at).max(floor.written_at);
         if let Some(changed) = served.changed.filter(|_| !self.slips(request)) {
             let room = room(request, &before);
             let replaced = self.cells.replace(shelf, key, &before, changed, room)?;
@@ -344,14 +351,17 @@ impl Replica {
         let range = self
             .cells
             .scan(shelf, from, Some(to), limit, self.limits.scan_max_bytes)?;
+        // After the rows: it stands for the tombstones that were not among them any more.
+        let floor = self.cells.floor(shelf)?;
         // What was read after a fence must not be told to those whom it keeps out.
         self.enter(at)?;
-        self.durable(range.written_at.max(gate.written_at)).await?;
+        let position = range.written_at.max(gate.written_at).max(floor.written_at);
+        self.durable(position).await?;
         let rows = scanned_rows(range.value.cells);
         Ok(Answer::Scanned(Scanned {
             rows,
             bound: range.value.bound,
-            floor: Stamp::ZERO,
+            floor: floor.value.unwrap_or_default(),
             gate: gate.value,
         }))
     }

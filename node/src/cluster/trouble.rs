@@ -43,6 +43,7 @@ impl Trouble {
             Answer::Failed | Answer::Scanned(_) | Answer::Stored => {}
             Answer::NeedData | Answer::Block | Answer::NoBlock => {}
             Answer::Pulled(_) | Answer::Digest(_) | Answer::References { .. } => {}
+            Answer::Reported(_) | Answer::Forgotten(_) => {}
         }
         if round == self.round {
             self.refusing.insert(node);

@@ -6,7 +6,7 @@ use trellis_spec::row::Row;
 use trellis_spec::stamp::Stamp;
 use trellis_spec::trace::{self, AttemptRun, Event, Input, Mention, Outcome, Record, Traced, Values};
 
-use super::coordinator::{Place, Target};
+use super::coordinator::{Place, Subject};
 use crate::trace::Recorder;
 
 /// Events of an attempt as a rule: three sent, three told, start and end.
@@ -24,9 +24,9 @@ struct Log<'a> {
 }
 
 impl<'a, A: Traced> Watched<'a, A> {
-    pub(crate) fn new(attempt: &'a mut A, recorder: Option<&'a Recorder>, target: &Target, place: &Place) -> Self {
-        let recorder = recorder.filter(|recorder| recorder.wants(&target.address.key));
-        let log = recorder.map(|recorder| Log::begin(recorder, target, place, attempt));
+    pub(crate) fn new(attempt: &'a mut A, recorder: Option<&'a Recorder>, row: Subject<'_>, place: &Place) -> Self {
+        let recorder = recorder.filter(|recorder| recorder.wants(row.key));
+        let log = recorder.map(|recorder| Log::begin(recorder, row, place, attempt));
         Watched { attempt, log }
     }
 
@@ -97,11 +97,11 @@ impl<A: Traced> Drop for Watched<'_, A> {
 }
 
 impl<'a> Log<'a> {
-    fn begin(recorder: &'a Recorder, target: &Target, place: &Place, attempt: &impl Traced) -> Self {
+    fn begin(recorder: &'a Recorder, row: Subject<'_>, place: &Place, attempt: &impl Traced) -> Self {
         let mut values = Values::default();
         let run = Box::new(AttemptRun {
-            key: target.address.key.clone(),
-            gate_key: target.gate.clone(),
+            key: row.key.clone(),
+            gate_key: row.gate.cloned(),
             partition: place.partition,
             view: place.view,
             sets: place.sets.clone(),

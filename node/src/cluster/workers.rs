@@ -24,6 +24,8 @@ pub enum Worker {
     Scrub,
     /// Gives the space of what is dead back.
     Collector,
+    /// Forgets what was deleted long ago.
+    Forgetter,
     /// Keeps up with who belongs to the cluster, and where.
     Membership,
 }

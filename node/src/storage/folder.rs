@@ -9,7 +9,8 @@ use super::disks::BlockFolderError;
 use super::files::{Files, RealFiles, read_file, replace_file};
 use crate::advice::advice;
 
-/// The newest layout of the data folder that this program reads and the only one that it writes.
+/// The newest layout of the data folder that this program reads and the only one that it writes. Since 3, floors stand for
+/// tombstones that are gone: a program that does not know them would let back what was deleted.
 pub const FOLDER_FORMAT: u32 = 3;
 
 const FORMAT_FILE: &str = "format";

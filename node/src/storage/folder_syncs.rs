@@ -3,11 +3,10 @@
 //! On a journaling file system the first sync of a round commits every rename before it, and the others find nothing to
 //! do; one after the other is therefore cheaper than all at once.
 
+use super::files::Files;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
-use super::files::Files;
 
 /// See the module.
 #[derive(Default)]

@@ -7,7 +7,6 @@ use super::{Page, Scanned};
 use crate::flaw::{Flaw, Rules};
 use crate::quorum::{NodeId, ReplicaSets, Verdict, Vote};
 use crate::register::{Accepted, Value};
-use crate::stamp::Stamp;
 
 type Answers<'a, K, V> = BTreeMap<NodeId, &'a Scanned<K, V>>;
 
@@ -76,8 +75,5 @@ fn is_suspect<'a, K, V: Value + 'a, R: Rules>(
         (true, _) => Vote::No,
         (false, _) => Vote::Open,
     };
-    let forgotten =
-        |(node, scanned): (&NodeId, &&Scanned<K, V>)| held(node).is_none() && newest.ballot <= scanned.floor;
-    let floored = newest.ballot > Stamp::ZERO && live && answers.iter().any(forgotten);
-    floored || sets.verdict(alike) != Verdict::Reached
+    sets.verdict(alike) != Verdict::Reached
 }

@@ -241,12 +241,6 @@ impl<V: Value> Round<Held<V>> {
     pub(super) fn agrees_on(&self, sets: &ReplicaSets, ballot: Stamp) -> bool {
         self.verdict(sets, 0, |held| held.ballot() == ballot) == Verdict::Reached
     }
-
-    /// The highest floor among the answers without a row: a live value at or below it may have been deleted since.
-    pub(super) fn floor(&self) -> Stamp {
-        let rowless = self.answers().filter(|(_, held)| held.accepted.is_none());
-        rowless.map(|(_, held)| held.floor).max().unwrap_or(Stamp::ZERO)
-    }
 }
 
 /// The newest of several values.

@@ -25,7 +25,7 @@ pub use cell::{Accepted, Cell, Content, Copied, OpId, Served, Value};
 pub use conditional::{Change, Conditional, ConditionalOutcome, Decision};
 pub use message::{Fetch, Purpose, Reply, Request};
 pub use read::{Read, ReadOutcome};
-pub(crate) use settle::{Settle, SettleOutcome};
+pub use settle::{Settle, SettleOutcome};
 pub use write::{Write, WriteMode, WriteOutcome};
 
 #[cfg(test)]

@@ -102,11 +102,9 @@ impl<V: Value, R: Rules> Read<V, R> {
         let Some(newest) = round.newest().cloned() else {
             return Step::Done(ReadOutcome::Found(None));
         };
-        let floor = round.floor();
-        if newest.content.live().is_some() && newest.ballot <= floor {
-            // A write-back would be refused there, and so would be a promise that is not above the floor.
-            return Step::Again { above: floor };
-        }
+        // A floor is not asked about: what a majority holds now was not deleted before this read began, for that would have
+        // been seen by one of them, as a tombstone or, where that is forgotten, as a floor that takes nothing older in. And
+        // where a write-back is refused by a floor, the row is settled.
         let on_majority = round.agrees_on(&self.sets, newest.ballot);
         let then = if on_majority || R::lacks(Flaw::NoWriteBack) {
             Then::Return

@@ -5,16 +5,20 @@
 
 use core::marker::PhantomData;
 
+use serde::{Deserialize, Serialize};
+
 use super::attempt::{Ask, Attempt, Audience, Promised, Round, Step, Taken, short};
 use super::cell::{Accepted, Content, OpId, Value};
 use super::message::{Purpose, Reply, Request};
 use crate::flaw::{Flaw, Rules};
 use crate::quorum::{NodeId, ReplicaSets, Verdict};
+use crate::row::Row;
 use crate::stamp::Stamp;
+use crate::trace::{self, Made, Mention, Outcome, Traced, Values};
 
 /// How settling ended.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum SettleOutcome<V> {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SettleOutcome<V> {
     /// A majority accepted this under the ballot it carries.
     Settled(Accepted<V>),
     /// The value is live and the bucket's gate is closed.
@@ -25,7 +29,7 @@ pub(crate) enum SettleOutcome<V> {
 
 /// Settling one row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Settle<V, R> {
+pub struct Settle<V, R> {
     sets: ReplicaSets,
     rounds: u32,
     ballot: Stamp,
@@ -56,7 +60,7 @@ pub(super) fn settled<V: Value, R: Rules>(newest: Option<&Accepted<V>>, ballot: 
 
 impl<V: Value, R: Rules> Settle<V, R> {
     /// Rounds are numbered from `rounds` + 1, for it goes on where a read or a sync left off.
-    pub(crate) fn new(sets: ReplicaSets, rounds: u32) -> Self {
+    pub fn new(sets: ReplicaSets, rounds: u32) -> Self {
         let phase = Phase::Preparing(Round::numbered(rounds));
         Settle {
             sets,
@@ -168,5 +172,20 @@ impl<V: Value, R: Rules> Attempt<V> for Settle<V, R> {
 
     fn on_deadline(&self) -> SettleOutcome<V> {
         SettleOutcome::Unreached
+    }
+}
+
+impl<R: Rules> Traced for Settle<Row, R> {
+    /// Only one that begins by itself is written down, and its rounds are numbered from one.
+    fn made(&self, _: &mut Values) -> Made {
+        Made::Settle
+    }
+
+    fn outcome<F: FnMut(&Row) -> Mention>(outcome: &SettleOutcome<Row>, mention: &mut F) -> Outcome {
+        Outcome::Settle(match outcome {
+            SettleOutcome::Settled(value) => SettleOutcome::Settled(trace::accepted(value, mention)),
+            SettleOutcome::Gated => SettleOutcome::Gated,
+            SettleOutcome::Unreached => SettleOutcome::Unreached,
+        })
     }
 }

@@ -275,6 +275,15 @@ pub fn bucket_of(key: &[u8]) -> Option<BucketId> {
     }
 }
 
+/// Is the row with this key one whose tombstone may be forgotten? Objects and parts are. Uploads, by which parts are
+/// judged, gates, whose stamps say more than their order, and the few rows of buckets, names and keys stay.
+pub fn is_forgettable(key: &[u8]) -> bool {
+    FORGETTABLE.iter().any(|table| key.starts_with(table))
+}
+
+/// How the keys of such rows begin.
+pub const FORGETTABLE: [&[u8]; 2] = [b"o", b"p"];
+
 /// The smallest key above every key that starts with `prefix`; nothing if there is none.
 pub fn successor(prefix: &[u8]) -> Option<RowKey> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
@@ -332,6 +341,18 @@ mod tests {
             prop_assert_eq!(gate_of(&Address::part(UploadId([3; 16]), 1, OpId([4; 16])).key), None);
             prop_assert_eq!(gate_of(&Address::gate(BUCKET, 0).key), None);
             gate_of(&key);
+        }
+
+        #[test]
+        fn objects_and_parts_may_be_forgotten_and_nothing_else(key in any::<Vec<u8>>()) {
+            let upload = UploadId([3; 16]);
+            for forgettable in [Address::object(BUCKET, 1, &key), Address::part(upload, 1, OpId([4; 16]))] {
+                prop_assert!(is_forgettable(&forgettable.key));
+            }
+            let kept = [Address::upload(BUCKET, 1, &key, upload), Address::gate(BUCKET, 0), Address::bucket(BUCKET)];
+            for kept in kept.into_iter().chain([Address::name("name"), Address::access_key("id")]) {
+                prop_assert!(!is_forgettable(&kept.key));
+            }
         }
 
         #[test]

@@ -12,7 +12,10 @@ mod upload;
 
 use serde::{Deserialize, Serialize};
 
-pub use address::{Address, BucketId, ObjectKey, Placement, RowKey, UploadId, bucket_of, gate_of, successor};
+pub use address::{
+    Address, BucketId, FORGETTABLE, ObjectKey, Placement, RowKey, UploadId, bucket_of, gate_of, is_forgettable,
+    successor,
+};
 pub use blob::Blob;
 pub use control::{AccessKey, Bucket, BucketName, BucketState, Grant, KeyRights};
 pub use object::{Block, BlockName, BlockReference, Body, Inline, Manifest, Object, PageRef, PartRef, VersionId};

@@ -8,8 +8,8 @@ use super::values::{Mention, Values};
 use crate::layout::{Partition, View};
 use crate::quorum::{NodeId, ReplicaSets};
 use crate::register::{
-    Accepted, Attempt, ConditionalOutcome, Content, Fetch, OpId, ReadOutcome, Reply, Request, Step, WriteMode,
-    WriteOutcome,
+    Accepted, Attempt, ConditionalOutcome, Content, Fetch, OpId, ReadOutcome, Reply, Request, SettleOutcome, Step,
+    WriteMode, WriteOutcome,
 };
 use crate::row::{Address, Guard, Row, RowKey, Swap, VersionId};
 use crate::stamp::Stamp;
@@ -63,6 +63,8 @@ pub enum Made {
         /// The time of the last stamp that may carry it.
         until: u64,
     },
+    /// A [`Settle`](crate::register::Settle).
+    Settle,
     /// An [`Inquiry`](crate::block::Inquiry).
     Inquiry {
         /// The row that is asked.
@@ -109,6 +111,8 @@ pub enum Outcome {
     Write(WriteOutcome),
     /// A conditional write.
     Conditional(ConditionalOutcome<Mention>),
+    /// A row was settled.
+    Settle(SettleOutcome<Mention>),
     /// An inquiry that found its version dead. The record proves nothing to anybody who deletes.
     Dead,
     /// An inquiry that found it alive.

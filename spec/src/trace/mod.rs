@@ -5,8 +5,8 @@
 //! asks for, and that the row it gives to a rule is the one that the rule left there before.
 //!
 //! Nothing here writes or reads files. A trace is a sequence of [`Record`]s; one record is one step of a replica, one
-//! attempt from its beginning to its end, or a row that a sync took in, so that a record that is left out takes nothing
-//! else with it. Inline bodies are left out: the digest in a row's head stands for them.
+//! attempt from its beginning to its end, or a row that a sync took in or that was forgotten, so that a record that is
+//! left out takes nothing else with it. Inline bodies are left out: the digest in a row's head stands for them.
 
 mod attempt;
 mod values;
@@ -25,7 +25,7 @@ use crate::row::{Row, RowKey};
 use crate::stamp::Stamp;
 
 /// How a file of a trace begins. The last byte is the version of what follows.
-pub const MAGIC: [u8; 8] = *b"TRELTRC\x02";
+pub const MAGIC: [u8; 8] = *b"TRELTRC\x03";
 
 /// One entry of a trace. Behind a [`Record::Row`] comes its [`Aftermath`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,25 @@ pub enum Record<S = RowStep> {
         /// The row.
         key: RowKey,
     },
+    /// A replica forgot the tombstone of a row.
+    Forgotten(ForgottenRow),
+}
+
+/// A row whose tombstone was forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgottenRow {
+    /// The partition of the row.
+    pub partition: Partition,
+    /// The layout at which the node entered it.
+    pub entered: LayoutVersion,
+    /// The row.
+    pub key: RowKey,
+    /// The ballot of the tombstone.
+    pub tombstone: Stamp,
+    /// The partition's floor from then on.
+    pub floor: Stamp,
+    /// The change is durable once the log is up to this position.
+    pub position: u64,
 }
 
 /// Whose trace it is.

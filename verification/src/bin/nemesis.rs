@@ -2,19 +2,22 @@
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use trellis_model::transcript::Scenario;
 use trellis_verification::cluster::{self, CLOCK_SKEW_VARIABLE, Launch, Shape, Traces, namespace};
 use trellis_verification::history::file;
 use trellis_verification::interruption::until_interrupted;
+use trellis_verification::workload::follow::Follow;
 use trellis_verification::workload::nemesis::{Harm, Means, Schedule, fittings};
 use trellis_verification::workload::operator::Operator;
 use trellis_verification::workload::scene::{Scene, Work};
 use trellis_verification::workload::seeded::{BUG_VARIABLE, BUGS, Bug, Hunting, TABLE};
-use trellis_verification::workload::{Outcome, chain, mixed, race};
+use trellis_verification::workload::{Outcome, buckets, chain, mixed, race};
 
 /// Says to the program that it is in a mount namespace of its own.
 const INSIDE: &str = "TRELLIS_NEMESIS_INSIDE";
@@ -39,6 +42,14 @@ enum Workload {
     Chain,
     /// A bit of everything on a few keys. With `--harm kill` this is the crash loop.
     Mixed,
+    /// Buckets are deleted while others write into them.
+    Buckets,
+    /// Follows a scenario that `trellis-model` saved: the same operations, losses and crashes in the same order, as far as
+    /// links can be opened and closed.
+    Scenario {
+        /// The file.
+        file: PathBuf,
+    },
     /// Shows which bugs are noticed: puts one after the other into the nodes of a build for tests.
     ///
     /// Ends with 0 when each was reported and nothing was without a bug. Without `--binary` such a program is built.
@@ -87,7 +98,7 @@ struct Common {
     /// How many keys (default: 100 in a race, 8 otherwise).
     #[arg(long, global = true)]
     keys: Option<u32>,
-    /// For how many seconds chain and mixed go on.
+    /// For how many seconds chain, mixed and buckets go on.
     #[arg(long, global = true, default_value_t = 20)]
     seconds: u64,
     /// What clients and harm do follows from it (default: another one each time).
@@ -145,7 +156,10 @@ async fn run(arguments: &Arguments) -> Result<Outcome, Error> {
     let seed = common.seed.unwrap_or_else(|| fastrand::u64(0..1_000_000));
     let work = match &arguments.workload {
         Workload::Seeded { minutes_each, bug } => return hunt(*minutes_each, bug, common.binary.clone(), seed).await,
-        Workload::Race | Workload::Chain | Workload::Mixed => work(&arguments.workload, common, seed),
+        Workload::Scenario { file } => return follow(file, common).await,
+        Workload::Race | Workload::Chain | Workload::Mixed | Workload::Buckets => {
+            work(&arguments.workload, common, seed)
+        }
     };
     let outcome = match (&common.attach, &common.binary) {
         (Some(environment), _) => work.run(&cluster::attach(environment)?).await?,
@@ -156,6 +170,16 @@ async fn run(arguments: &Arguments) -> Result<Outcome, Error> {
         file::write(path, &outcome.history)?;
     }
     Ok(outcome)
+}
+
+async fn follow(file: &Path, common: &Common) -> Result<Outcome, Error> {
+    let scenario: Scenario = serde_json::from_slice(&std::fs::read(file)?)?;
+    let fresh = tempfile::tempdir()?;
+    let follow = Follow {
+        binary: common.binary.clone().ok_or("give --binary")?,
+        folder: common.folder.clone().unwrap_or_else(|| fresh.path().to_owned()),
+    };
+    Ok(follow.run(&scenario.plot()?).await?)
 }
 
 async fn play(work: Work, common: &Common, seed: u64, binary: PathBuf) -> Result<Outcome, Error> {
@@ -178,6 +202,7 @@ async fn play(work: Work, common: &Common, seed: u64, binary: PathBuf) -> Result
         every: Duration::from_millis(every_ms),
         factors: factors(common.nodes, &harms),
         seed,
+        count: Arc::default(),
     });
     let schedule = Schedule {
         harms,
@@ -192,7 +217,7 @@ async fn play(work: Work, common: &Common, seed: u64, binary: PathBuf) -> Result
 }
 
 /// The harms that are asked for, and a word for each that is not possible here.
-fn harms(common: &Common, binary: &std::path::Path) -> Result<(Vec<Harm>, Vec<String>), Error> {
+fn harms(common: &Common, binary: &Path) -> Result<(Vec<Harm>, Vec<String>), Error> {
     let means = Means {
         shape: common.shape,
         can_skew: cluster::knows(binary, CLOCK_SKEW_VARIABLE)?,
@@ -233,7 +258,12 @@ fn work(workload: &Workload, common: &Common, seed: u64) -> Work {
             clients: clients.unwrap_or(16),
             duration,
         }),
-        Workload::Mixed | Workload::Seeded { .. } => Work::Mixed(mixed::Mixed {
+        Workload::Buckets => Work::Buckets(buckets::Buckets {
+            clients: clients.unwrap_or(8),
+            duration,
+            seed,
+        }),
+        Workload::Mixed | Workload::Seeded { .. } | Workload::Scenario { .. } => Work::Mixed(mixed::Mixed {
             clients: clients.unwrap_or(16),
             keys: keys.unwrap_or(8),
             duration,

@@ -1,14 +1,17 @@
 //! `simulate --seed S`: runs whole nodes under seeds, and says what it met and what went wrong.
 
+use std::fs;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use trellis_model::transcript::Scenario;
 use trellis_verification::clock::Clock;
 use trellis_verification::history::file;
+use trellis_verification::simulation::scenario::play;
 use trellis_verification::simulation::{Field, Run, Sabotage, Scale, Setup, Tally, run, shrink};
 
 /// Simulates clusters: many clients, much harm, then peace, in which everything must be well again.
@@ -56,6 +59,10 @@ struct Arguments {
     /// Says for every run what was done to the cluster.
     #[arg(long)]
     verbose: bool,
+    /// Follows a scenario that `trellis-model` saved, step by step as far as nodes do what the model did, in place of a
+    /// seed's own course.
+    #[arg(long)]
+    scenario: Option<PathBuf>,
 }
 
 /// What came of all runs so far.
@@ -72,15 +79,27 @@ struct Total {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match simulate(&arguments) {
-        Ok(total) if total.bad.is_empty() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+    let is_good = match &arguments.scenario {
+        Some(file) => follow(file, arguments.seed),
+        None => simulate(&arguments).map(|total| total.bad.is_empty()),
+    };
+    match is_good {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // Nobody reads what cannot be written.
             let _ = writeln!(io::stderr(), "cannot report: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Lets whole nodes follow a scenario; says whether clients were told nothing wrong.
+fn follow(file: &Path, seed: u64) -> io::Result<bool> {
+    let scenario: Scenario = serde_json::from_slice(&fs::read(file)?)?;
+    let played = play(&scenario, seed).map_err(io::Error::other)?;
+    writeln!(io::stdout(), "{played}")?;
+    Ok(played.is_good())
 }
 
 fn simulate(arguments: &Arguments) -> io::Result<Total> {

@@ -51,6 +51,8 @@ pub struct Fittings {
     pub disks: Disks,
     /// Variables of their environment.
     pub environment: Vec<(String, String)>,
+    /// Tables that each configuration gets besides those that the program writes.
+    pub settings: String,
 }
 
 /// How nodes reach each other.
@@ -164,7 +166,7 @@ impl Launch {
         let io = io_error("generating configurations");
         let output = generate.output().map_err(io)?;
         match output.status.success() {
-            true => self.write_traces().map_err(io),
+            true => self.write_traces().and_then(|()| self.write_settings()).map_err(io),
             false => Err(io(io::Error::other(
                 String::from_utf8_lossy(&output.stderr).into_owned(),
             ))),
@@ -180,6 +182,11 @@ impl Launch {
         };
         let settings = format!("trace = {folder:?}\ntrace_percent = {percent}\n");
         self.configure(|_, config| Ok(format!("{settings}{config}")))
+    }
+
+    fn write_settings(&self) -> io::Result<()> {
+        let settings = &self.fittings.settings;
+        self.configure(|_, config| Ok(format!("{config}{settings}")))
     }
 
     /// Changes the configuration of every server.

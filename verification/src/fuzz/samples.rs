@@ -141,6 +141,8 @@ pub(super) fn questions() -> Vec<Vec<u8>> {
             after: Some((block().name, VersionId([4; 16]))),
             limit: 10,
         },
+        Call::Report(vec![b"key".to_vec()]),
+        Call::Forget(vec![(b"key".to_vec(), Stamp::new(3, 4))]),
     ]);
     let envelope = |call| Envelope {
         partition: Partition(7),
@@ -190,7 +192,8 @@ pub(super) fn answers() -> Vec<Vec<u8>> {
     let mut answers = encoded(
         replies
             .map(row)
-            .chain([Answer::Scanned(scanned), Answer::Digest(u64::MAX)]),
+            .chain([Answer::Scanned(scanned), Answer::Digest(u64::MAX)])
+            .chain([Answer::Reported(vec![Stamp::new(3, 4)]), Answer::Forgotten(1)]),
     );
     answers.extend(encoded([(0_u8, 2_u64, 77_u64, all_layouts(), Vec::<u8>::new())]));
     answers

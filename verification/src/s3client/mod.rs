@@ -47,6 +47,17 @@ pub enum Retries {
     UpTo(u32),
 }
 
+/// What came of the deletion of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone, by this deletion or another.
+    Gone,
+    /// It is there, for something is in it.
+    NotEmpty,
+    /// It may be gone, or go at any time.
+    Unknown,
+}
+
 /// One client: one request at a time, each through the next endpoint in turn.
 pub struct Session {
     client: u32,
@@ -90,6 +101,37 @@ impl Session {
             StatusCode::OK | StatusCode::CONFLICT => Ok(()),
             _ => Err(reply.describe()),
         }
+    }
+
+    /// From now on asks for objects of this bucket.
+    pub fn enter(&mut self, bucket: &str) {
+        bucket.clone_into(&mut self.target.bucket);
+    }
+
+    /// Deletes the bucket. If it is gone, no key with `prefix`, which all of its keys have and no others, was there at a
+    /// moment of the deletion, and none ever is afterwards: the history has both as listings.
+    pub async fn delete_bucket(&mut self, prefix: &str) -> Deleted {
+        let call = self.recorder.now();
+        let deleted = match self.ask(&self.request(Method::DELETE, "")).await {
+            Ok(reply) => match reply.status {
+                StatusCode::NO_CONTENT | StatusCode::OK | StatusCode::NOT_FOUND => Deleted::Gone,
+                StatusCode::CONFLICT if reply.says("BucketNotEmpty") => Deleted::NotEmpty,
+                _ => Deleted::Unknown,
+            },
+            Err(_) => Deleted::Unknown,
+        };
+        if deleted == Deleted::Gone {
+            for call in [call, self.recorder.now()] {
+                let (prefix, after) = (prefix.to_owned(), String::new());
+                let empty = Outcome::Page {
+                    entries: Vec::new(),
+                    until: None,
+                };
+                self.recorder
+                    .record(self.client, call, Action::List { prefix, after }, empty);
+            }
+        }
+        deleted
     }
 
     /// Writes an object. Its entity tag is known beforehand: the MD5 of the body.

@@ -27,6 +27,11 @@ impl Recorder {
         }
     }
 
+    /// The same history, to be gone on with.
+    pub fn resume(&self, history: Vec<Operation>) {
+        self.notes().history = history;
+    }
+
     /// Nanoseconds since the start.
     pub fn now(&self) -> u64 {
         self.clock.nanoseconds()

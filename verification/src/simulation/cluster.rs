@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trellis_node::cluster::{
-    Collector, Coordinator, ElectError, Elected, Layouts, Limits, Movers, Redundancy, Repairer, Replica,
+    Collector, Coordinator, ElectError, Elected, Forgetter, Layouts, Limits, Movers, Redundancy, Repairer, Replica,
     ReplicaService, Scrubber,
 };
 use trellis_node::env::Env;
@@ -21,12 +21,15 @@ use trellis_spec::quorum::NodeId;
 
 use super::recording::Recording;
 use super::sabotage::Sabotage;
+use super::scenario::Stage;
 use super::shape::Shape;
 use super::tally::Tally;
 use super::watch::Watched;
 
 /// Names that events of nodes are recorded under.
-const NAMES: [&str; 7] = ["one", "two", "three", "four", "five", "six", "seven"];
+const NAMES: [&str; 10] = [
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+];
 /// Partitions of the cluster.
 const PARTITIONS: u32 = 16;
 /// The shortest time that a flush takes.
@@ -39,7 +42,6 @@ pub(crate) struct SimulatedCluster {
     simulation: Simulation,
     network: SimulatedNetwork,
     layout: Layout,
-    limits: Limits,
     flush_max: Duration,
     sabotage: Sabotage,
     recording: Recording,
@@ -47,11 +49,14 @@ pub(crate) struct SimulatedCluster {
     sites: Vec<Site>,
     /// Its clock is right.
     reference: SimulatedNode,
+    /// Where messages wait for their cue, if they do. Then nothing goes on in the background.
+    stage: Option<Stage>,
 }
 
 /// One node and what outlives it.
 struct Site {
     member: Member,
+    limits: Limits,
     rows: MemoryDisk,
     blocks: MemoryBlockDisk,
     life: Mutex<Life>,
@@ -87,26 +92,48 @@ impl SimulatedCluster {
         recording: &Recording,
         tally: &Tally,
     ) -> Self {
+        let mut cluster = Self::of(simulation, shape, shape.nodes, tally);
+        (cluster.sabotage, cluster.recording) = (sabotage, recording.clone());
+        (0..shape.nodes).for_each(|at| cluster.start(at, 0));
+        cluster
+    }
+
+    /// A cluster on a stage: the first `holders` of its nodes hold everything, the others only coordinate. `limits` are
+    /// those of each node.
+    pub(crate) fn on_stage(
+        simulation: &Simulation,
+        shape: &Shape,
+        holders: usize,
+        limits: Vec<Limits>,
+        stage: &Stage,
+    ) -> Self {
+        let mut cluster = Self::of(simulation, shape, holders, &Tally::default());
+        cluster.stage = Some(stage.clone());
+        for (site, limits) in cluster.sites.iter_mut().zip(limits) {
+            site.limits = limits;
+        }
+        (0..shape.nodes).for_each(|at| cluster.start(at, 0));
+        cluster
+    }
+
+    /// A cluster whose nodes are not up, the first of which are in the layout.
+    fn of(simulation: &Simulation, shape: &Shape, holders: usize, tally: &Tally) -> Self {
         let members: Vec<Member> = (1..=shape.nodes).map(member).collect();
-        let layout = initial(members.clone(), shape.replicas, PARTITIONS).expect("a few nodes in as many zones");
-        let sites = members
-            .into_iter()
-            .zip(NAMES)
-            .map(|(member, name)| Site::new(member, simulation.node(name)));
-        let cluster = SimulatedCluster {
+        let first = members.iter().take(holders).cloned().collect();
+        let layout = initial(first, shape.replicas, PARTITIONS).expect("a few nodes in as many zones");
+        let site = |(member, name)| Site::new(member, simulation.node(name), shape.limits.clone());
+        SimulatedCluster {
             simulation: simulation.clone(),
             network: SimulatedNetwork::new(simulation, Faults::none()),
             layout,
-            limits: shape.limits.clone(),
             flush_max: shape.flush,
-            sabotage,
-            recording: recording.clone(),
+            sabotage: Sabotage::None,
+            recording: Recording::off(),
             tally: tally.clone(),
-            sites: sites.collect(),
+            sites: members.into_iter().zip(NAMES).map(site).collect(),
             reference: simulation.node("reference"),
-        };
-        (0..shape.nodes).for_each(|at| cluster.start(at, 0));
-        cluster
+            stage: None,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -186,8 +213,13 @@ impl SimulatedCluster {
     }
 
     /// Rounds of collection without end, and what came of them.
-    fn collect(&self, coordinator: Arc<Coordinator>, env: Env) -> impl Future<Output = ()> + Send + 'static {
-        let (tally, pause) = (self.tally.clone(), Duration::from_millis(self.limits.collect_pause_ms));
+    fn collect(
+        &self,
+        pause: Duration,
+        coordinator: Arc<Coordinator>,
+        env: Env,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let tally = self.tally.clone();
         async move {
             let mut collector = Collector::new(coordinator);
             loop {
@@ -197,6 +229,25 @@ impl SimulatedCluster {
                     ("a part of an upload became a tombstone", collected.parts),
                     ("a reference was given up", collected.references),
                     ("a block was deleted", collected.blocks),
+                ] {
+                    tally.add(what, usize::try_from(times).unwrap_or(usize::MAX));
+                }
+            }
+        }
+    }
+
+    /// Rounds of forgetting without end, and what came of them.
+    fn forget(&self, coordinator: Arc<Coordinator>, env: Env) -> impl Future<Output = ()> + Send + 'static {
+        let tally = self.tally.clone();
+        async move {
+            let mut forgetter = Forgetter::new(coordinator);
+            loop {
+                env.clock.sleep(forgetter.pause()).await;
+                let forgot = forgetter.round().await;
+                for (what, times) in [
+                    ("a tombstone was forgotten everywhere", forgot.tombstones),
+                    ("a tombstone was brought to who had none", forgot.brought),
+                    ("an old promise was settled", forgot.settled),
                 ] {
                     tally.add(what, usize::try_from(times).unwrap_or(usize::MAX));
                 }
@@ -229,7 +280,7 @@ impl SimulatedCluster {
             me: site.member.id,
             knowledge: Knowledge::of(self.layout.clone()),
         };
-        let replica = Replica::new(env.clone(), peer, rows, blocks.clone(), self.limits.clone())
+        let replica = Replica::new(env.clone(), peer, rows, blocks.clone(), site.limits.clone())
             .expect("layouts can be read and written at a start");
         let replica = Arc::new(replica.with_recorder(self.recording.begin(site.member.id)));
         let service = ReplicaService::new(replica.clone());
@@ -239,22 +290,37 @@ impl SimulatedCluster {
             sabotage: self.sabotage,
         });
         let network = self.network.attach(&node, self.peer(at), service);
-        let coordinator = Arc::new(Coordinator::new(env.clone(), self.limits.clone(), replica, network));
+        let network = match &self.stage {
+            Some(stage) => stage.before(at, network),
+            None => network,
+        };
+        let coordinator = Arc::new(Coordinator::new(env.clone(), site.limits.clone(), replica, network));
         let store = ClusterStore::new(coordinator.clone(), SecretWrapping::new(&[7; 32]));
-        let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
-        let repairer = Repairer::new(coordinator.clone(), &movers);
-        let spawn = |name, task| env.spawner.spawn(name, task);
-        spawn("movers", Box::pin(movers.run()));
-        spawn("repairer", Box::pin(repairer.run()));
-        spawn("scrubber", Box::pin(Scrubber::new(coordinator.clone()).run()));
-        spawn("collector", Box::pin(self.collect(coordinator.clone(), env.clone())));
-        spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
+        if self.stage.is_none() {
+            let pause = Duration::from_millis(site.limits.collect_pause_ms);
+            self.start_workers(&coordinator, &store, &env, pause);
+        }
         *site.life() = Life {
             node,
             coordinator: Some(coordinator),
             store: Some(store),
             held: Some(blocks),
         };
+    }
+
+    fn start_workers(&self, coordinator: &Arc<Coordinator>, store: &ClusterStore, env: &Env, pause: Duration) {
+        let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
+        let repairer = Repairer::new(coordinator.clone(), &movers);
+        let spawn = |name, task| env.spawner.spawn(name, task);
+        spawn("movers", Box::pin(movers.run()));
+        spawn("repairer", Box::pin(repairer.run()));
+        spawn("scrubber", Box::pin(Scrubber::new(coordinator.clone()).run()));
+        spawn(
+            "collector",
+            Box::pin(self.collect(pause, coordinator.clone(), env.clone())),
+        );
+        spawn("forgetter", Box::pin(self.forget(coordinator.clone(), env.clone())));
+        spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
     }
 
     /// Asks a node to work for a client, who hangs up after `patience`.
@@ -297,7 +363,7 @@ impl SimulatedCluster {
 }
 
 impl Site {
-    fn new(member: Member, node: SimulatedNode) -> Self {
+    fn new(member: Member, node: SimulatedNode, limits: Limits) -> Self {
         let life = Life {
             node,
             coordinator: None,
@@ -306,6 +372,7 @@ impl Site {
         };
         Site {
             member,
+            limits,
             rows: MemoryDisk::new(),
             blocks: MemoryBlockDisk::new(),
             life: Mutex::new(life),

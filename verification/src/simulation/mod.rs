@@ -21,6 +21,7 @@ mod journal;
 mod recording;
 mod relayout;
 mod sabotage;
+pub mod scenario;
 mod session;
 mod setup;
 mod shape;

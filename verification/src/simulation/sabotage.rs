@@ -28,13 +28,15 @@ pub enum Sabotage {
     OldCopies,
     /// Who pulls rows because a layout gave it a partition is told by others that there are none.
     EmptyPulls,
+    /// Who would forget tombstones is told by others that they have them, whatever they have.
+    FalseReports,
 }
 
 impl Sabotage {
     /// The rows as the node is to see them.
     pub(crate) fn between(self, rows: Arc<dyn Rows>, env: &Env) -> Arc<dyn Rows> {
         match self {
-            Sabotage::None | Sabotage::EmptyPulls => rows,
+            Sabotage::None | Sabotage::EmptyPulls | Sabotage::FalseReports => rows,
             Sabotage::EagerWrites | Sabotage::DirtyReads | Sabotage::LostBatches | Sabotage::OldCopies => {
                 Arc::new(Sabotaged {
                     rows,
@@ -54,6 +56,9 @@ impl Sabotage {
                 bound: None,
                 floor: Stamp::ZERO,
             }),
+            (Sabotage::FalseReports, Answer::Reported(held)) => {
+                Answer::Reported(vec![Stamp::new(u64::MAX, u64::MAX); held.len()])
+            }
             (_, told) => told,
         }
     }
@@ -65,7 +70,7 @@ impl Sabotage {
                 ..found
             },
             Sabotage::None | Sabotage::EagerWrites | Sabotage::LostBatches => found,
-            Sabotage::OldCopies | Sabotage::EmptyPulls => found,
+            Sabotage::OldCopies | Sabotage::EmptyPulls | Sabotage::FalseReports => found,
         }
     }
 }
@@ -79,6 +84,7 @@ impl Display for Sabotage {
             Sabotage::LostBatches => "lost-batches",
             Sabotage::OldCopies => "old-copies",
             Sabotage::EmptyPulls => "empty-pulls",
+            Sabotage::FalseReports => "false-reports",
         })
     }
 }
@@ -133,7 +139,7 @@ impl Rows for Sabotaged {
         match self.sabotage {
             Sabotage::EagerWrites => Box::pin(std::future::ready(Ok(()))),
             Sabotage::None | Sabotage::DirtyReads | Sabotage::LostBatches => self.rows.durable(position),
-            Sabotage::OldCopies | Sabotage::EmptyPulls => self.rows.durable(position),
+            Sabotage::OldCopies | Sabotage::EmptyPulls | Sabotage::FalseReports => self.rows.durable(position),
         }
     }
 }

@@ -141,7 +141,17 @@ impl Session {
 
     /// Writes an object.
     pub(crate) async fn put(&self, at: usize, spot: &Spot, size: Size, condition: Condition) -> Outcome {
-        let (body, tag) = self.body(size);
+        self.put_body(at, spot, self.body(size), condition).await
+    }
+
+    /// Writes this body, which has this entity tag.
+    pub(crate) async fn put_body(
+        &self,
+        at: usize,
+        spot: &Spot,
+        (body, tag): (Bytes, String),
+        condition: Condition,
+    ) -> Outcome {
         let pieces = self.pieces(&body);
         let call = self.world.journal.now();
         let repeats = match condition {

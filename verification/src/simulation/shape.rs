@@ -67,6 +67,7 @@ impl Shape {
             3.min(most)
         };
         let flush = *dice.pick(&FLUSHES_MAX);
+        let clocks = if dice.percent(20) { Clocks::Wild } else { Clocks::Near };
         Shape {
             nodes,
             replicas,
@@ -75,7 +76,7 @@ impl Shape {
             safety: Duration::from_secs(dice.between(10, 30)).min(scale.safety_max()),
             calm: Duration::from_millis(dice.between(300, 3_000)),
             thinking: Duration::from_millis(dice.between(5, 100)),
-            clocks: if dice.percent(20) { Clocks::Wild } else { Clocks::Near },
+            clocks,
             rot: if replicas >= 3 && dice.percent(20) {
                 Rot::OneNode
             } else {
@@ -83,16 +84,41 @@ impl Shape {
             },
             flush,
             spared: scale.spared.clone(),
-            limits: limits(dice, flush),
+            limits: limits(dice, flush, clocks),
+        }
+    }
+}
+
+impl Shape {
+    /// Nodes that do what a scenario says, without any harm.
+    pub(crate) fn on_stage(nodes: usize, replicas: u8, limits: Limits) -> Self {
+        Shape {
+            nodes,
+            replicas,
+            clients: 0,
+            keys: 0,
+            safety: Duration::ZERO,
+            calm: Duration::ZERO,
+            thinking: Duration::ZERO,
+            clocks: Clocks::Near,
+            rot: Rot::None,
+            flush: Duration::ZERO,
+            spared: BTreeSet::new(),
+            limits,
         }
     }
 }
 
 /// Everything smaller than in life, so that more fits into a run.
-fn limits(dice: &Dice, flush: Duration) -> Limits {
+fn limits(dice: &Dice, flush: Duration, clocks: Clocks) -> Limits {
     let rounds_ms = u64::try_from((ROUNDS * flush).as_millis()).unwrap_or(u64::MAX);
     Limits {
         unconditional_writes: *dice.pick(&[WriteMode::Available, WriteMode::Available, WriteMode::Strict]),
+        tombstone_age_s: match clocks {
+            Clocks::Near => *dice.pick(&[1, 1, 5]),
+            // Longer than clocks are ahead: a floor that is hours ahead refuses larger bodies until its time has come.
+            Clocks::Wild => 24 * 3600,
+        },
         request_deadline_ms: dice.between(500, 3_000) + rounds_ms,
         block_deadline_ms: 3_000,
         inline_max_bytes: 256,

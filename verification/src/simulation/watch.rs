@@ -34,7 +34,7 @@ impl Service for Watched {
                 if let Answer::Row { gate: Gate::Closed, .. } = told {
                     tally.count("a request met a closed gate");
                 }
-                if let Answer::Pulled(_) = told {
+                if let Answer::Pulled(_) | Answer::Reported(_) = told {
                     answer.head = encode(&sabotage.between_nodes(told));
                 }
             }
@@ -57,7 +57,9 @@ fn event(asked: &Call, told: &Answer) -> Option<&'static str> {
         (_, Answer::Refused(Refusal::NotOwner(_))) => Some("a replica had no part in a partition"),
         (_, Answer::Refused(Refusal::Entering)) => Some("a replica did not know its floor yet"),
         (Call::Row { .. } | Call::Scan { .. } | Call::StoreBlock(_) | Call::ReferBlock(_), _) => None,
-        (Call::FetchBlock(_) | Call::Pull { .. } | Call::Digest | Call::PullReferences { .. }, _) => None,
+        (Call::Forget(_), Answer::Forgotten(0)) => Some("nothing could be forgotten"),
+        (Call::FetchBlock(_) | Call::Pull { .. } | Call::Digest { .. } | Call::PullReferences { .. }, _) => None,
+        (Call::Report(_) | Call::Forget(_), _) => None,
     }
 }
 

@@ -19,13 +19,17 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 const HEALED_WITHIN: Duration = Duration::from_secs(10);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Clocks are wrong by up to so much,
+/// Clocks are wrong by up to so much, or by so little that nobody has to notice,
 const SKEW_MS_MAX: i64 = 60_000;
+const SLIGHT_SKEW_MS_MAX: i64 = 6_000;
 /// and a node must notice if it is this much: by default 10 s are too many.
 const SKEW_NOTICED_MS: i64 = 15_000;
 /// How much room is left on a full disk.
 const FREE_BYTES: [u64; 3] = [0, 100 << 20, 230 << 20];
 const LATE_MS_MAX: u64 = 300;
+/// How many layouts a node sleeps through, and for how long it does at most.
+const LAYOUTS_OVERSLEPT: u32 = 2;
+const OVERSLEEPS_FOR_MAX: Duration = Duration::from_secs(15);
 
 /// One harm to one process.
 pub(super) struct Strike<'a> {
@@ -43,6 +47,7 @@ impl Strike<'_> {
         match harm {
             Harm::Kill => self.kill().await?,
             Harm::Pause => self.pause().await?,
+            Harm::Oversleep => self.oversleep().await?,
             Harm::Cut => self.cut(Ways::Both).await,
             Harm::CutOneWay => self.cut(Ways::One).await,
             Harm::Delay => self.delay().await,
@@ -71,6 +76,21 @@ impl Strike<'_> {
         self.cluster.pause(self.member)?;
         tokio::time::sleep(self.outage).await;
         self.cluster.resume(self.member)
+    }
+
+    /// Stopped while layouts come, and woken as soon as they are there, when it acts on what it knew.
+    async fn oversleep(&mut self) -> Result<(), ClusterError> {
+        let Some(operator) = self.operator else { return Ok(()) };
+        let (clock, before) = (Clock::start(), operator.applied());
+        self.cluster.pause(self.member)?;
+        while operator.applied() < before + LAYOUTS_OVERSLEPT && clock.elapsed() < OVERSLEEPS_FOR_MAX {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        tokio::time::sleep(self.outage * LINK_OUTAGES).await;
+        let missed = operator.applied() - before;
+        self.cluster.resume(self.member)?;
+        self.done.note("layouts overslept", missed.into());
+        Ok(())
     }
 
     fn others(&self) -> Vec<usize> {
@@ -116,7 +136,11 @@ impl Strike<'_> {
     }
 
     async fn skew(&mut self) -> Result<(), ClusterError> {
-        let ahead_ms = self.rng.i64(-SKEW_MS_MAX..=SKEW_MS_MAX);
+        let most = match self.rng.bool() {
+            true => SLIGHT_SKEW_MS_MAX,
+            false => SKEW_MS_MAX,
+        };
+        let ahead_ms = self.rng.i64(-most..=most);
         self.cluster.set_clock(self.member, ahead_ms);
         self.restart().await?;
         if ahead_ms.abs() < SKEW_NOTICED_MS {

@@ -56,22 +56,27 @@ pub async fn run(target: &Target, mixed: Mixed) -> Result<Outcome, WorkloadError
         );
     }
     clients.join_all().await;
+    // Before anybody reads the keys, and so brings every replica up to date.
+    let mut faults = Vec::new();
+    for _ in &target.endpoints {
+        faults.extend(inspect_listing(&mut inspector).await);
+    }
     for epoch in 0..=mixed.duration.as_millis() / EPOCH_MS {
         for key in 0..mixed.keys {
             read_surely(&mut inspector, &name(epoch, key)).await?;
         }
     }
-    let faults = inspect_listing(&mut inspector).await;
+    faults.extend(inspect_listing(&mut inspector).await);
     let summary = format!(
         "mixed: {} clients for {} s, seed {}",
         mixed.clients,
         mixed.duration.as_secs(),
         mixed.seed
     );
-    Ok(Outcome::judge(&recorder, faults, summary))
+    Ok(Outcome::judge(&recorder, faults, summary).at(&target, &recorder))
 }
 
-/// The last listing goes into the history like any other; it must only come.
+/// A listing through the next node goes into the history like any other; it must only come.
 async fn inspect_listing(inspector: &mut Session) -> Vec<String> {
     let clock = Clock::start();
     while clock.elapsed() < Duration::from_millis(PATIENCE_MS) {
@@ -89,7 +94,11 @@ async fn inspect_listing(inspector: &mut Session) -> Vec<String> {
 }
 
 fn name(epoch: u128, key: u32) -> String {
-    format!("mixed-{epoch:04}-{key:03}")
+    format!("{}{key:03}", prefix(epoch))
+}
+
+fn prefix(epoch: u128) -> String {
+    format!("mixed-{epoch:04}-")
 }
 
 struct Client {
@@ -105,18 +114,16 @@ struct Client {
 impl Client {
     async fn run(mut self) {
         while self.clock.elapsed() < self.mixed.duration {
-            let key = name(
-                self.clock.elapsed().as_millis() / EPOCH_MS,
-                self.rng.u32(0..self.mixed.keys),
-            );
-            let told = self.act(&key).await;
+            let epoch = self.clock.elapsed().as_millis() / EPOCH_MS;
+            let key = name(epoch, self.rng.u32(0..self.mixed.keys));
+            let told = self.act(epoch, &key).await;
             if matches!(told, Told::Failed { .. } | Told::Unknown { .. }) {
                 back_off().await;
             }
         }
     }
 
-    async fn act(&mut self, key: &str) -> Told {
+    async fn act(&mut self, epoch: u128, key: &str) -> Told {
         let condition = self.condition(key);
         match self.rng.u32(0..100) {
             0..30 => self.look(key).await,
@@ -124,15 +131,18 @@ impl Client {
             35..60 => self.put(key, Condition::Always).await,
             60..80 => self.put(key, condition).await,
             80..90 => self.session.delete(key, Condition::Always).await,
-            90..97 if condition == Condition::Absent => self.session.delete(key, Condition::Present).await,
-            90..97 => self.session.delete(key, condition).await,
-            _ => self
-                .session
-                .list(&key[..key.len() - 3])
-                .await
-                .pop()
-                .unwrap_or(Told::NotFound),
+            90..95 if condition == Condition::Absent => self.session.delete(key, Condition::Present).await,
+            90..95 => self.session.delete(key, condition).await,
+            _ => self.list(epoch).await,
         }
+    }
+
+    /// The keys of now, or those of before, which nobody writes any more: what is there stays, and what is not does not
+    /// come back.
+    async fn list(&mut self, epoch: u128) -> Told {
+        let before = self.rng.u128(0..=epoch.min(2));
+        let pages = self.session.list(&prefix(epoch - before)).await;
+        pages.into_iter().next_back().unwrap_or(Told::NotFound)
     }
 
     /// On what was seen last, when this key was; else on there being nothing.

@@ -1,14 +1,17 @@
 //! Workloads: clients that do something whose result can be judged, while something else does harm to the servers.
 //!
 //! [`race`] lets many create the same object, [`chain`] lets many change one object step by step, [`mixed`] does a bit of
-//! everything. [`nemesis`] does harm, [`operator`] changes the layout, and [`scene`] puts all of it together. Each ends in an [`Outcome`]: what was asked, and what is wrong.
+//! everything, in [`buckets`] they are deleted while others write into them. [`nemesis`] does harm, [`operator`] changes the layout, and [`scene`] puts all of it together. Each ends in an [`Outcome`]: what was asked, and what is wrong.
 
 mod audit;
+pub mod buckets;
 pub mod chain;
+pub mod follow;
 mod harm;
 pub mod mixed;
 pub mod nemesis;
 pub mod operator;
+mod peace;
 pub mod race;
 pub mod scene;
 pub mod seeded;
@@ -41,6 +44,8 @@ pub struct Outcome {
     pub summary: String,
     /// What the history contradicts, by name.
     pub found: Vec<Kind>,
+    /// Where it was asked, and the history in the making; nothing where nobody is to go on with it.
+    asked: Option<(Target, Arc<Recorder>)>,
 }
 
 impl Outcome {
@@ -63,6 +68,15 @@ impl Outcome {
             found: verdict.findings.iter().map(|finding| finding.kind).collect(),
             history,
             faults,
+            asked: None,
+        }
+    }
+
+    /// Somebody may go on asking there.
+    fn at(self, target: &Target, recorder: &Arc<Recorder>) -> Self {
+        Outcome {
+            asked: Some((target.clone(), recorder.clone())),
+            ..self
         }
     }
 

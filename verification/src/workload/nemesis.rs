@@ -19,6 +19,8 @@ pub enum Harm {
     Kill,
     /// `SIGSTOP`, then `SIGCONT`.
     Pause,
+    /// `SIGSTOP`, then layouts that follow each other, then `SIGCONT` (with `--layouts-every-ms`).
+    Oversleep,
     /// Nothing gets through between a node and one other, or all others; no connection is closed.
     Cut,
     /// The same in one direction: a node is heard and hears nothing, or hears and is not heard.
@@ -42,9 +44,10 @@ pub enum Harm {
 
 impl Harm {
     /// Everything there is.
-    pub const EACH: [Harm; 10] = [
+    pub const EACH: [Harm; 11] = [
         Harm::Kill,
         Harm::Pause,
+        Harm::Oversleep,
         Harm::Cut,
         Harm::CutOneWay,
         Harm::Delay,
@@ -87,7 +90,7 @@ impl Means {
                 "neither root nor a user namespace can mount a tmpfs here",
             ),
             Harm::OldCopy => (true, ""),
-            Harm::Replace => (self.has_operator, "there is no operator (--layouts-every-ms)"),
+            Harm::Replace | Harm::Oversleep => (self.has_operator, "there is no operator (--layouts-every-ms)"),
         };
         match (self.shape, needs) {
             (Shape::Dev, _) => Some("all nodes are in one process (--shape servers)"),
@@ -108,11 +111,10 @@ pub fn fittings(harms: &[Harm]) -> Fittings {
         true => Disks::Small,
         false => Disks::Shared,
     };
-    let environment = Vec::new();
     Fittings {
         links,
         disks,
-        environment,
+        ..Fittings::default()
     }
 }
 

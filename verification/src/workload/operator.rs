@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -40,6 +42,8 @@ pub struct Operator {
     pub factors: Vec<u8>,
     /// What it does follows from it.
     pub seed: u64,
+    /// How many layouts were elected so far.
+    pub count: Arc<AtomicU32>,
 }
 
 /// What came of its work.
@@ -67,30 +71,67 @@ impl Operator {
         {
             let at = rng.u16(1..=self.nodes);
             match self.change(&mut rng, at).await {
-                Some(()) => changes.applied += 1,
+                Some(()) => {
+                    changes.applied += 1;
+                    self.count.fetch_add(1, Ordering::Relaxed);
+                }
                 None => changes.put_off += 1,
             }
         }
         changes
     }
 
-    /// Stages one or two changes at a node and applies them; nothing if that was not to be.
+    /// One who does nothing by himself.
+    pub(super) fn of(binary: &Path, folder: &Path, nodes: u16) -> Self {
+        Operator {
+            binary: binary.to_owned(),
+            folder: folder.to_owned(),
+            nodes,
+            every: Duration::ZERO,
+            factors: Vec::new(),
+            seed: 0,
+            count: Arc::default(),
+        }
+    }
+
+    /// Takes the roles of all nodes from this one on.
+    pub(super) async fn relieve(&self, first: u16) -> Option<()> {
+        for at in first..=self.nodes {
+            let id = self.status(at).await?["id"].as_str()?.to_owned();
+            self.run(1, &["layout", "remove", &id]).await?;
+        }
+        self.run(1, &["layout", "apply"]).await.map(|_| ())
+    }
+
+    /// How many layouts were elected so far.
+    pub(super) fn applied(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Stages a few changes at a node and applies them; nothing if that was not to be.
     async fn change(&self, rng: &mut Rng, at: u16) -> Option<()> {
         self.run(at, &["layout", "revert"]).await?;
         let mut nodes = self.nodes_of(&self.show(at).await?);
         // Who is gone gets no role again: two of those may be a majority of something.
         let there = there(&self.status(at).await?);
         nodes.retain(|node| node.has_role || there.contains(&node.id));
-        let (holders, idle): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| node.has_role);
-        let can_remove = holders.len() > NODES_MIN;
-        if !idle.is_empty() && (rng.bool() || !can_remove) {
+        let (mut holders, mut idle): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|node| node.has_role);
+        rng.shuffle(&mut holders);
+        rng.shuffle(&mut idle);
+        let coming = rng.usize(0..=idle.len());
+        for node in &idle[..coming] {
             let zone = format!("zone-{}", rng.u8(1..=ZONES));
-            let id = &idle[rng.usize(0..idle.len())].id;
-            self.run(at, &["layout", "assign", id, "--zone", &zone, "--capacity", CAPACITY])
-                .await?;
-        } else if can_remove {
-            let id = &holders[rng.usize(0..holders.len())].id;
-            self.run(at, &["layout", "remove", id]).await?;
+            self.run(
+                at,
+                &["layout", "assign", &node.id, "--zone", &zone, "--capacity", CAPACITY],
+            )
+            .await?;
+        }
+        // So that as many are left as a layout needs.
+        let spare = (holders.len() + coming).saturating_sub(NODES_MIN);
+        let going = rng.usize(0..=spare.min(holders.len()));
+        for node in &holders[..going] {
+            self.run(at, &["layout", "remove", &node.id]).await?;
         }
         if rng.u8(0..3) == 0 {
             let factor = self.factors[rng.usize(0..self.factors.len())].to_string();

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::audit::{self, Audit};
 use super::nemesis::{self, Schedule};
 use super::operator::{Changes, Operator};
-use super::{Outcome, WorkloadError, chain, mixed, race};
+use super::{Outcome, WorkloadError, buckets, chain, mixed, peace, race};
 use crate::cluster::{Cluster, ClusterError, Launch};
 use crate::s3client::Target;
 
@@ -21,6 +21,8 @@ pub enum Work {
     Chain(chain::Chain),
     /// A bit of everything.
     Mixed(mixed::Mixed),
+    /// Buckets come and go.
+    Buckets(buckets::Buckets),
 }
 
 /// See the module.
@@ -52,6 +54,7 @@ impl Work {
             Work::Race(race) => race::run(target, race).await,
             Work::Chain(chain) => chain::run(target, chain).await,
             Work::Mixed(mixed) => mixed::run(target, mixed).await,
+            Work::Buckets(buckets) => buckets::run(target, buckets).await,
         }
     }
 }
@@ -67,6 +70,9 @@ impl Scene {
         let mut outcome = outcome?;
         outcome.add(&done.to_string());
         outcome.faults.extend(done.faults);
+        if operator.is_none() && outcome.is_good() {
+            outcome = peace::read_without_each(&mut cluster, outcome).await?;
+        }
         if let Some(operator) = operator {
             judge_changes(changes, &mut outcome);
             // Where something is wrong already, what is on the disks tells nothing more.

@@ -5,12 +5,13 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::nemesis::{Harm, Schedule, fittings};
 use super::operator::Operator;
 use super::scene::{NOTHING_SHOWN, Scene, SceneError, Work};
-use super::{Outcome, chain, mixed, race};
+use super::{Outcome, buckets, chain, mixed, race};
 use crate::clock::Clock;
 use crate::cluster::{Launch, Shape};
 
@@ -20,6 +21,9 @@ pub const BUG_VARIABLE: &str = "TRELLIS_SEEDED_BUG";
 const RUN: Duration = Duration::from_secs(10);
 /// Longer where layouts follow each other.
 const LONG_RUN: Duration = Duration::from_secs(20);
+/// How long an operator waits between two layouts, on average.
+const OFTEN: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_millis(500);
 /// So much of a fault stands in a table.
 const WORDS_MAX: usize = 90;
 
@@ -32,10 +36,18 @@ pub enum Setting {
     Chain,
     /// A bit of everything meanwhile.
     Mixed,
+    /// The same while links are cut for so long that requests end without an answer, and stragglers are given up.
+    Cuts,
+    /// The same on very few keys while clocks are wrong.
+    Clocks,
+    /// Buckets are deleted while others write into them.
+    Buckets,
     /// All nodes are killed at once, again and again.
     Crashes,
     /// Five nodes, layouts that follow each other; in the end, all copies compared.
     Layouts,
+    /// Five nodes, one of which is asleep while layouts follow each other as fast as they can.
+    Sleepers,
     /// Nodes come back with older copies of their data.
     Copies,
 }
@@ -50,7 +62,7 @@ pub struct Bug {
     settings: &'static [Setting],
 }
 
-use Setting::{Chain, Copies, Crashes, Layouts, Mixed, Race};
+use Setting::{Buckets, Chain, Clocks, Copies, Crashes, Cuts, Layouts, Mixed, Race, Sleepers};
 
 const fn bug(name: &'static str, settings: &'static [Setting], guard: &'static str) -> Bug {
     Bug { name, guard, settings }
@@ -99,29 +111,29 @@ pub const BUGS: [Bug; 33] = [
     bug("goes-back", &[Mixed], "a replica never goes back to an older value"),
     bug(
         "filter-before-merge",
-        &[Mixed],
+        &[Cuts],
         "pages are merged before tombstones are left out",
     ),
-    bug("listing-from-one", &[Mixed], "a page comes from a majority"),
-    bug("gate-unchecked", &[Mixed], "a closed gate refuses writes"),
+    bug("listing-from-one", &[Cuts], "a page comes from a majority"),
+    bug("gate-unchecked", &[Buckets], "a closed gate refuses writes"),
     bug(
         "no-view-on-requests",
-        &[Layouts],
+        &[Sleepers, Layouts],
         "a request says under which layouts it was sent",
     ),
     bug(
         "serves-older-hi",
-        &[Layouts],
+        &[Sleepers, Layouts],
         "a replica refuses requests under an older layout",
     ),
     bug(
         "quorum-of-newest",
-        &[Layouts],
+        &[Sleepers, Layouts],
         "a phase needs a majority of every active layout",
     ),
     bug(
         "answers-kept-across-views",
-        &[Layouts],
+        &[Sleepers, Layouts],
         "answers given under an older view are dropped",
     ),
     bug("sync-from-one", &[Layouts], "a new owner pulls from a majority"),
@@ -137,7 +149,7 @@ pub const BUGS: [Bug; 33] = [
     ),
     bug(
         "reference-without-data",
-        &[Mixed, Layouts],
+        &[Cuts, Layouts],
         "a replica without data does not count for a block",
     ),
     bug(
@@ -152,21 +164,21 @@ pub const BUGS: [Bug; 33] = [
     ),
     bug("promises-forgotten", &[Race, Chain], "a promise is stored"),
     bug("changes-lost", &[Mixed], "every change is stored (one in fifty is not)"),
-    bug("stamps-shared", &[Mixed, Chain], "every process issues its own stamps"),
+    bug("stamps-shared", &[Clocks], "every process issues its own stamps"),
     bug("empty-pulls", &[Layouts], "whoever pulls rows is told all of them"),
     bug(
         "blocks-at-one-node",
-        &[Layouts, Mixed],
+        &[Cuts, Layouts],
         "a block is at a majority before a row names it",
     ),
     bug(
         "unreached-is-absent",
-        &[Mixed],
+        &[Cuts],
         "a row of which too little was heard is not called absent",
     ),
     bug(
         "unknown-is-done",
-        &[Mixed],
+        &[Cuts],
         "a write of unknown outcome is not acknowledged",
     ),
     bug(
@@ -226,7 +238,9 @@ impl Hunting {
     /// Runs every kind once without any bug: what is reported then is no bug of ours. Returns that.
     pub async fn control(&self) -> std::io::Result<Vec<(Setting, String)>> {
         let mut reported = Vec::new();
-        for setting in [Race, Chain, Mixed, Crashes, Layouts, Copies] {
+        for setting in [
+            Race, Chain, Mixed, Cuts, Clocks, Buckets, Crashes, Layouts, Sleepers, Copies,
+        ] {
             let found = self.run(setting, Vec::new(), 0).await?;
             reported.extend(found.map(|what| (setting, what)));
         }
@@ -247,14 +261,16 @@ impl Hunting {
 
     fn scene(&self, setting: Setting, folder: PathBuf, seed: u64) -> Scene {
         let harms = setting.harms();
-        let nodes = if setting == Layouts { 5 } else { 3 };
+        let moves = matches!(setting, Layouts | Sleepers);
+        let nodes = if moves { 5 } else { 3 };
         let operator = Operator {
             binary: self.binary.clone(),
             folder: folder.clone(),
             nodes,
-            every: Duration::from_secs(2),
+            every: if setting == Sleepers { SOON } else { OFTEN },
             factors: vec![3],
             seed,
+            count: Arc::default(),
         };
         Scene {
             work: setting.work(seed),
@@ -269,9 +285,9 @@ impl Hunting {
             schedule: Schedule {
                 harms,
                 every: Duration::from_millis(700),
-                outage_max: Duration::from_millis(500),
+                outage_max: setting.outage_max(),
                 seed,
-                operator: (setting == Layouts).then_some(operator),
+                operator: moves.then_some(operator),
             },
         }
     }
@@ -280,18 +296,32 @@ impl Hunting {
 impl Setting {
     fn harms(self) -> Vec<Harm> {
         match self {
-            Race | Chain | Mixed => vec![Harm::Kill, Harm::Pause, Harm::Cut, Harm::CutOneWay, Harm::Delay],
+            Race | Chain | Mixed | Buckets => {
+                vec![Harm::Kill, Harm::Pause, Harm::Cut, Harm::CutOneWay, Harm::Delay]
+            }
+            Cuts => vec![Harm::Cut, Harm::CutOneWay],
+            Clocks => vec![Harm::Skew],
             Crashes => vec![Harm::Kill],
-            Layouts => vec![Harm::Kill, Harm::Pause, Harm::Cut, Harm::Delay],
+            Layouts => vec![Harm::Kill, Harm::Oversleep, Harm::Cut, Harm::CutOneWay, Harm::Delay],
+            Sleepers => vec![Harm::Oversleep],
             Copies => vec![Harm::OldCopy],
         }
     }
 
+    /// How long a process is gone or silent; links are bad for six times as long.
+    fn outage_max(self) -> Duration {
+        match self {
+            Race | Chain | Mixed | Buckets | Crashes | Layouts | Sleepers | Copies => Duration::from_millis(500),
+            // Requests end after five seconds, and stragglers are given up after three.
+            Cuts | Clocks => Duration::from_secs(2),
+        }
+    }
+
     fn work(self, seed: u64) -> Work {
-        let mixed = |duration| {
+        let mixed = |keys, duration| {
             Work::Mixed(mixed::Mixed {
                 clients: 16,
-                keys: 6,
+                keys,
                 duration,
                 seed,
             })
@@ -302,8 +332,14 @@ impl Setting {
                 clients: 16,
                 duration: RUN,
             }),
-            Mixed | Crashes | Copies => mixed(RUN),
-            Layouts => mixed(LONG_RUN),
+            Buckets => Work::Buckets(buckets::Buckets {
+                clients: 8,
+                duration: RUN,
+                seed,
+            }),
+            Mixed | Crashes | Copies => mixed(6, RUN),
+            Clocks => mixed(1, LONG_RUN),
+            Cuts | Layouts | Sleepers => mixed(6, LONG_RUN),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Just enough of an S3 store, in memory, to lie with: one process, one lock, no signatures, no paging.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,7 @@ pub(crate) enum Lie {
     HidesFromListings,
     SwapsBodies,
     WritesWhatItRefuses,
+    TakesWritesIntoBucketsThatAreGone,
 }
 
 /// How often an occasional lie is told.
@@ -43,6 +44,9 @@ struct Store {
     requests: u64,
     /// Every value each object ever had, the last one being the present.
     objects: BTreeMap<String, Vec<Option<Bytes>>>,
+    /// The bucket of each object. No two buckets have the same keys.
+    homes: BTreeMap<String, String>,
+    gone: BTreeSet<String>,
 }
 
 impl Liar {
@@ -53,6 +57,8 @@ impl Liar {
             lie,
             requests: 0,
             objects: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            gone: BTreeSet::new(),
         }));
         let mut server = JoinSet::new();
         server.spawn(serve(listener, store));
@@ -80,10 +86,19 @@ async fn serve(listener: TcpListener, store: Arc<Mutex<Store>>) {
 async fn answer(request: Request<Incoming>, store: Arc<Mutex<Store>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let path = head.uri.path().trim_start_matches('/').to_owned();
+    let path = head.uri.path().trim_matches('/').to_owned();
     let mut store = store.lock().unwrap();
     store.requests += 1;
-    Ok(match (head.method, path.split_once('/')) {
+    let path = path.split_once('/');
+    if let Some((bucket, key)) = path {
+        store.homes.insert(key.to_owned(), bucket.to_owned());
+        let takes = store.lie == Lie::TakesWritesIntoBucketsThatAreGone && head.method == Method::PUT;
+        if store.gone.contains(bucket) && !takes {
+            return Ok(refused(StatusCode::NOT_FOUND, "NoSuchBucket"));
+        }
+    }
+    Ok(match (head.method, path) {
+        (Method::DELETE, None) => store.delete_bucket(head.uri.path().trim_matches('/')),
         (Method::GET, None) => store.list(head.uri.query().unwrap_or_default()),
         (_, None) => reply(StatusCode::OK, None, Bytes::new()),
         (Method::GET | Method::HEAD, Some((_, key))) => store.get(key),
@@ -130,6 +145,17 @@ impl Store {
         reply(StatusCode::OK, tag, Bytes::new())
     }
 
+    fn delete_bucket(&mut self, bucket: &str) -> Response<Full<Bytes>> {
+        let is_there = |(key, values): (&String, &Vec<Option<Bytes>>)| {
+            self.homes.get(key).is_some_and(|home| home == bucket) && values.last().is_some_and(Option::is_some)
+        };
+        if self.objects.iter().any(is_there) {
+            return refused(StatusCode::CONFLICT, "BucketNotEmpty");
+        }
+        self.gone.insert(bucket.to_owned());
+        reply(StatusCode::NO_CONTENT, None, Bytes::new())
+    }
+
     fn holds(&self, key: &str, headers: &HeaderMap) -> bool {
         let current = self
             .objects
@@ -166,6 +192,10 @@ impl Store {
         let text = format!("<ListBucketResult><IsTruncated>false</IsTruncated>{lines}</ListBucketResult>");
         reply(StatusCode::OK, None, text.into())
     }
+}
+
+fn refused(status: StatusCode, code: &str) -> Response<Full<Bytes>> {
+    reply(status, None, format!("<Error><Code>{code}</Code></Error>").into())
 }
 
 fn reply(status: StatusCode, tag: Option<String>, body: Bytes) -> Response<Full<Bytes>> {

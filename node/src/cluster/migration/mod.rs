@@ -6,6 +6,7 @@
 //! because too few nodes answer, begins anew, and finds what it copied before.
 
 mod blocks;
+mod entering;
 mod leave;
 mod pace;
 mod rows;
@@ -137,8 +138,13 @@ impl Movers {
         self.try_sync(partition, Purpose::Repair).await.map(|_| ())
     }
 
-    /// Works for ever: at every change of what is known of layouts, and again after a pause where something is left.
+    /// Works for ever. Floors come before rows, of all partitions at once: until this node has them, clients wait.
     pub async fn run(self) {
+        futures_util::future::join(self.keep_open(), self.keep_synced()).await;
+    }
+
+    /// At every change of what is known of layouts, and again after a pause where something is left.
+    async fn keep_synced(&self) {
         let mut changes = self.coordinator.layouts().changes();
         let limits = &self.coordinator.limits;
         let (pause, idle) = (
@@ -221,13 +227,26 @@ impl Movers {
     }
 
     async fn try_sync(&self, partition: Partition, purpose: Purpose) -> Result<Announcement, Interrupted> {
+        let sync = self.syncing(partition, purpose)?;
+        sync.measure().await;
+        if self.coordinator.replica.is_of_blocks(partition) {
+            sync.blocks().await
+        } else {
+            // Nothing is forgotten where what was pulled before may still be copied.
+            let _inflow = self.coordinator.replica.inflows.begin(partition);
+            sync.rows().await
+        }
+    }
+
+    /// A sync under the view of now.
+    fn syncing(&self, partition: Partition, purpose: Purpose) -> Result<Syncing<'_>, Interrupted> {
         let known = self.coordinator.layouts().now();
         let sources = Sources::of::<NodeRules>(&known.peer.knowledge, known.peer.me, partition, Standing::Whole);
         let place = self.coordinator.place_of(partition, Spread::Majorities);
         if place.view != sources.view() {
             return Err(Interrupted::ViewRose);
         }
-        let sync = Syncing {
+        Ok(Syncing {
             coordinator: &self.coordinator,
             gatekeeper: &*self.gatekeeper,
             pace: &self.pace,
@@ -236,13 +255,7 @@ impl Movers {
             sources,
             place,
             purpose,
-        };
-        sync.measure().await;
-        if self.coordinator.replica.is_of_blocks(partition) {
-            sync.blocks().await
-        } else {
-            sync.rows().await
-        }
+        })
     }
 }
 
@@ -261,16 +274,9 @@ impl Syncing<'_> {
         let held = replica.repairs().held(place.partition);
         if held.is_none_or(|held| held.layout != place.view.hi) {
             // What keeps it from being counted keeps it from being synced.
-            _ = replica.digest(self.door()).await;
-        }
-    }
-
-    /// What this sync shows at the door of its own node.
-    fn door(&self) -> Door {
-        Door {
-            partition: self.place.partition,
-            view: self.place.view,
-            newest: self.place.newest,
+            _ = replica
+                .digest(Door::of_sync(place), self.coordinator.tombstones_since_us())
+                .await;
         }
     }
 

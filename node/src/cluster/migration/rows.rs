@@ -15,6 +15,7 @@ use trellis_spec::stamp::Stamp;
 use super::{Interrupted, Syncing};
 use crate::cluster::amount::Amount;
 use crate::cluster::coordinator::Contention;
+use crate::cluster::door::Door;
 use crate::cluster::handing::RowCopied;
 use crate::cluster::replica::Payload;
 use crate::cluster::tries::Tries;
@@ -41,15 +42,17 @@ impl Syncing<'_> {
             step = match step {
                 SyncStep::Done(synced) => return Ok(synced.announcement()),
                 SyncStep::Pull { round, from } => {
-                    calls = self.pull_from_all(round, from.as_ref());
+                    calls = self.pull_from_all(round, from.as_ref(), self.page_limit());
                     SyncStep::Wait
                 }
                 SyncStep::Ask(key, ask) => {
                     calls.extend(self.settle_at_all(&key, &ask));
                     SyncStep::Wait
                 }
-                // Nodes do not forget tombstones yet: all floors are zero.
-                SyncStep::Raise(_) => protocol.on_raised(),
+                SyncStep::Raise(floor) => {
+                    self.raise(floor).await?;
+                    protocol.on_raised()
+                }
                 SyncStep::Copy(rows) => protocol.on_copied(self.copy_all(rows).await?),
                 SyncStep::Again { above } => {
                     let settling = protocol.settling().cloned();
@@ -110,12 +113,34 @@ impl Syncing<'_> {
             Answer::Row { reply, .. } => protocol.on_reply(round, node, self.coordinator.observed(reply)),
             Answer::Refused(_) | Answer::Scanned(_) | Answer::Stored | Answer::NeedData => SyncStep::Wait,
             Answer::Block | Answer::NoBlock | Answer::Digest(_) | Answer::References { .. } => SyncStep::Wait,
-            Answer::Full | Answer::Failed => SyncStep::Wait,
+            Answer::Reported(_) | Answer::Forgotten(_) | Answer::Full | Answer::Failed => SyncStep::Wait,
         }
     }
 
-    fn pull_from_all(&self, round: u32, from: Option<&RowKey>) -> FuturesUnordered<Boxed<'static, Heard>> {
-        let limit = u32::try_from(self.coordinator.limits.scan_max_rows).unwrap_or(u32::MAX);
+    /// Takes the floors of those it would pull from, so that this node may serve. A sync follows, and begins anew.
+    pub(super) async fn open(&self) -> Result<(), Interrupted> {
+        let mut protocol: Protocol<RowKey, Row, NodeRules> = Protocol::new(self.sources.clone());
+        let SyncStep::Pull { round, from } = protocol.start() else {
+            return Ok(());
+        };
+        let mut calls = self.pull_from_all(round, from.as_ref(), 1);
+        match self.hear(&mut protocol, &mut calls).await? {
+            SyncStep::Raise(floor) => self.raise(floor).await,
+            SyncStep::Wait | SyncStep::Pull { .. } | SyncStep::Copy(_) | SyncStep::Ask(..) => Ok(()),
+            SyncStep::Again { .. } | SyncStep::Gated(_) | SyncStep::Done(_) => Ok(()),
+        }
+    }
+
+    async fn raise(&self, floor: Stamp) -> Result<(), Interrupted> {
+        let at = Door::of_sync(&self.place);
+        Ok(self.coordinator.replica.raise_floor(at, floor).await?)
+    }
+
+    fn page_limit(&self) -> u32 {
+        u32::try_from(self.coordinator.limits.scan_max_rows).unwrap_or(u32::MAX)
+    }
+
+    fn pull_from_all(&self, round: u32, from: Option<&RowKey>, limit: u32) -> FuturesUnordered<Boxed<'static, Heard>> {
         let pull = |node: NodeId| {
             let from = from.cloned();
             let called = self.call(round, node, Lane::Bulk, Call::Pull { from, limit });
@@ -198,7 +223,7 @@ impl Syncing<'_> {
     }
 
     async fn take(&self, key: &RowKey, held: &Accepted<Row>) -> Result<RowCopied, Interrupted> {
-        let copied = self.coordinator.replica.copy(self.door(), key, held);
+        let copied = self.coordinator.replica.copy(Door::of_sync(&self.place), key, held);
         Ok(copied.await?)
     }
 

@@ -2,6 +2,7 @@
 //! clocks are wrong.
 
 mod forces;
+mod forgetting;
 mod repairs;
 mod transitions;
 
@@ -19,7 +20,9 @@ use trellis_s3api::store::{ObjectReader, ObjectStore, Origin, PutObject};
 use trellis_spec::layout::{Knowledge, Layout, Member, initial};
 use trellis_spec::peer::Peer;
 
-use super::{Coordinator, Life, Limits, Memory, Movers, Repairer, Replica, ReplicaService, Scrubber, Standing};
+use super::{
+    Coordinator, Forgetter, Life, Limits, Memory, Movers, Repairer, Replica, ReplicaService, Scrubber, Standing,
+};
 use crate::env::simulated::{SimulatedNode, Simulation};
 use crate::link::simulated::{Faults, SimulatedNetwork};
 use crate::link::{Network, PeerId};
@@ -34,6 +37,7 @@ struct World {
     network: SimulatedNetwork,
     layout: Layout,
     members: Vec<Member>,
+    limits: Limits,
 }
 
 /// What outlives a node.
@@ -72,6 +76,7 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
         network,
         layout,
         members,
+        limits,
     } = world;
     let env = node.env();
     let flush = Flush::After {
@@ -84,11 +89,7 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
         me: member.id,
         knowledge: Knowledge::of(layout.clone()),
     };
-    let limits = Limits {
-        inline_max_bytes: INLINE_MAX_BYTES,
-        repair_pause_ms: 60_000,
-        ..Limits::default()
-    };
+    let limits = limits.clone();
     let others = members.iter().filter(|other| other.key != member.key);
     let life = Life {
         opened_at: opened.commit_counter,
@@ -108,10 +109,12 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
     let movers = Movers::new(coordinator.clone(), Arc::new(store.clone()));
     let repairer = Repairer::new(coordinator.clone(), &movers);
     let scrubber = Scrubber::new(coordinator.clone());
+    let forgetter = Forgetter::new(coordinator.clone());
     let spawn = |name, task| env.spawner.spawn(name, task);
     spawn("movers", Box::pin(movers.run()));
     spawn("repairer", Box::pin(repairer.run()));
     spawn("scrubber", Box::pin(scrubber.run()));
+    spawn("forgetter", Box::pin(forgetter.run()));
     spawn("tidings", Box::pin(coordinator.clone().spread_tidings()));
     Site {
         node,
@@ -142,11 +145,29 @@ impl Sites {
 
     /// So many nodes, of which the first `owners` make the first layout.
     async fn start(simulation: &Simulation, nodes: u8, owners: usize) -> Self {
+        Self::start_within(simulation, nodes, owners, Limits::default()).await
+    }
+
+    /// The same, which forget what was deleted this long ago.
+    async fn forgetful(simulation: &Simulation, nodes: u8, owners: usize, age: Duration) -> Self {
+        let limits = Limits {
+            tombstone_age_s: age.as_secs(),
+            ..Limits::default()
+        };
+        Self::start_within(simulation, nodes, owners, limits).await
+    }
+
+    async fn start_within(simulation: &Simulation, nodes: u8, owners: usize, limits: Limits) -> Self {
         let members: Vec<Member> = (1..=nodes).map(member).collect();
         let world = World {
             network: SimulatedNetwork::new(simulation, Faults::none()),
             layout: initial(members[..owners].to_vec(), owners as u8, 16).unwrap(),
             members: members.clone(),
+            limits: Limits {
+                inline_max_bytes: INLINE_MAX_BYTES,
+                repair_pause_ms: 60_000,
+                ..limits
+            },
         };
         let fresh = |member: &Member| site(&world, simulation.node("site"), member, Left::default());
         let sites: Vec<Site> = members.iter().map(fresh).collect();

@@ -2,12 +2,15 @@
 
 #[path = "../../../../node/src/storage/dirty.rs"]
 pub(crate) mod dirty;
+#[path = "../../../../node/src/storage/folder_syncs.rs"]
+pub(crate) mod folder_syncs;
 #[path = "../../../../node/src/storage/progress.rs"]
 pub(crate) mod progress;
 #[path = "../../../../node/src/storage/rows.rs"]
 pub(crate) mod rows;
 
 pub(crate) mod engine;
+mod folders;
 
 pub(crate) mod log {
     //! A disk on which a write is seen to happen.
@@ -65,6 +68,17 @@ pub(crate) mod log {
         pub(crate) fn gained(&self, _: Place) {}
 
         pub(crate) fn lost(&self, _: Place) {}
+    }
+}
+
+pub(crate) mod files {
+    //! A file system in which a folder can be synced.
+
+    use std::io;
+    use std::path::Path;
+
+    pub(crate) trait Files: Send + Sync {
+        fn sync_folder(&self, path: &Path) -> io::Result<()>;
     }
 }
 
