@@ -346,7 +346,7 @@ fn in_folder() -> Vec<Obstacle> {
         obstacle(
             "a newer format",
             |scene| fs::write(scene.path("node-1/format"), "trellis data folder, format 9\n").unwrap(),
-            &["node-1 has format 9", "formats up to 2", "start a newer program"],
+            &["node-1 has format 9", "formats up to 3", "start a newer program"],
         ),
         obstacle(
             "no format",

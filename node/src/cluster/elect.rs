@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use trellis_spec::layout::{Election, Layout, Unfit, election, electors, fit};
+use trellis_spec::layout::{Election, Forced, Layout, Unfit, election, electors, fit};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Ask, Attempt, Audience, ConditionalOutcome, Content, Step};
 use trellis_spec::stamp::Stamp;
 
 use super::coordinator::Coordinator;
+use super::epochs::Out;
 use super::layouts::LayoutsError;
 use super::tidings::{Question, Told};
 use super::tries::Tries;
@@ -17,6 +18,8 @@ use crate::seeded::NodeRules;
 
 /// How long the exchange before an election may take.
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(1);
+/// And that before a force: who is left may be slow, and must not be passed over with what it knows.
+const FORCE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How an election ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,12 @@ pub enum ElectError {
     /// The candidate may be elected, now or later; the next election tells.
     #[error("whether the layout was elected is not known: too few nodes answered")]
     Unknown,
+    /// This node must not decide anything. Nothing was asked of anybody.
+    #[error("{0}")]
+    Out(Out),
+    /// What the force would cost is not what it was said to cost. Nothing was changed.
+    #[error("what is known of layouts has changed meanwhile")]
+    Changed,
     /// What is known of layouts cannot be read or written.
     #[error(transparent)]
     Layouts(#[from] LayoutsError),
@@ -56,6 +65,9 @@ impl Coordinator {
             .timeout(EXCHANGE_PATIENCE, self.calls.exchange_with_all())
             .await;
         let known = self.layouts().now();
+        if let Some(out) = known.out() {
+            return Err(ElectError::Out(out));
+        }
         let knowledge = &known.peer.knowledge;
         fit::<NodeRules>(knowledge, &next, |partition| knowledge.view(partition).lo).map_err(ElectError::Unfit)?;
         let Some(newest) = knowledge.newest() else {
@@ -75,13 +87,23 @@ impl Coordinator {
     /// Makes `next` the layout that follows by decree, for its electors are lost, or other nodes without which it would
     /// never be the only one. Others are told of it.
     pub async fn force(&self, next: &Layout) -> Result<(), ElectError> {
-        let _ = self
-            .env
-            .timeout(EXCHANGE_PATIENCE, self.calls.exchange_with_all())
-            .await;
+        let Some(forced) = &next.forced else {
+            return Err(ElectError::Changed);
+        };
+        let left = next.members.iter().map(|member| member.id);
+        let left = left.filter(|node| *node != self.me());
+        let exchanges: FuturesUnordered<_> = left.map(|node| self.calls.exchange(node)).collect();
+        let heard = exchanges.for_each(|_| std::future::ready(()));
+        let _ = self.env.timeout(FORCE_PATIENCE, heard).await;
         let known = self.layouts().now();
+        if let Some(out) = known.out() {
+            return Err(ElectError::Out(out));
+        }
         let knowledge = &known.peer.knowledge;
         fit::<NodeRules>(knowledge, next, |partition| knowledge.view(partition).lo).map_err(ElectError::Unfit)?;
+        if Forced::judge(knowledge, forced.epoch, forced.lost.clone()) != *forced {
+            return Err(ElectError::Changed);
+        }
         let decided_ms = Some(self.env.clock.wall_us() / 1000);
         self.layouts().learn(std::slice::from_ref(next), |_| decided_ms)?;
         self.layouts().durable().await?;

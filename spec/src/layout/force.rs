@@ -36,7 +36,7 @@ pub struct Forced {
     /// The partitions in which less than a majority of an active layout was left: what was acknowledged last may be
     /// lost, and older versions may be back.
     pub doubtful: BTreeSet<Partition>,
-    /// The partitions of which nothing was left in any active layout.
+    /// The partitions of which nobody was left in the oldest active layout: all is lost that newer ones had not copied.
     pub gone: BTreeSet<Partition>,
 }
 
@@ -51,7 +51,8 @@ impl Forced {
         };
         for partition in knowledge.newest().into_iter().flat_map(Layout::partitions) {
             let left = knowledge.left(partition, &forced.lost);
-            if left.iter().all(|left| *left == Left::None) {
+            // What newer layouts did not copy yet was at the oldest alone.
+            if left.first().is_none_or(|oldest| *oldest == Left::None) {
                 forced.gone.insert(partition);
             } else if left.iter().any(|left| *left != Left::Enough) {
                 forced.doubtful.insert(partition);
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_lost_said_of_themselves_retires_nothing() {
+    fn who_is_left_of_a_lost_majority_retires_nothing_and_no_more_do_the_lost() {
         let one = one(&[0, 1, 2]);
         let mut knowledge = Knowledge::of(one.clone());
         let two = Layout {
@@ -183,9 +184,12 @@ mod tests {
             Certificate::of::<Sound>(knowledge, NodeId(1), P, LayoutVersion(2), synced)
         };
         assert!(certificate(&knowledge, &[4, 5]).is_some());
-        let knowledge = after(knowledge, &[4, 5], &[1, 2, 3]);
-        assert_eq!(certificate(&knowledge, &[4, 5]), None);
-        assert!(certificate(&knowledge, &[3, 4, 5]).is_some());
+        let one_lost = after(knowledge.clone(), &[5], &[1, 2, 3]);
+        assert_eq!(certificate(&one_lost, &[4, 5]), None, "the lost do not count");
+        assert!(certificate(&one_lost, &[3, 4, 5]).is_some());
+        // 3 may have missed what 4 and 5 acknowledged with two of layout 1, who are there.
+        let two_lost = after(knowledge, &[4, 5], &[1, 2, 3]);
+        assert_eq!(certificate(&two_lost, &[3, 4, 5]), None);
     }
 
     #[test]

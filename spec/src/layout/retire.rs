@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::table::{Layout, LayoutVersion, Partition};
 use super::view::Knowledge;
 use crate::flaw::{Flaw, Rules};
-use crate::quorum::{NodeId, ReplicaSets, Verdict, Vote};
+use crate::quorum::{Left, NodeId, ReplicaSets, Verdict, Vote};
 
 /// Proof that a majority of a layout's replicas of a partition is synced for it: a quorum of those that are left of it,
 /// where some were declared lost since, for what they said of themselves helps nobody now.
@@ -52,7 +52,13 @@ impl Certificate {
         lo: LayoutVersion,
         synced: impl Fn(NodeId) -> LayoutVersion,
     ) -> Option<Self> {
-        let replicas = knowledge.set::<R>(knowledge.layout(lo)?, partition)?;
+        let layout = knowledge.layout(lo)?;
+        let replicas = knowledge.set::<R>(layout, partition)?;
+        // Who synced has what was acknowledged before. What came after is on a majority of this layout, and where that is
+        // lost it may be only at those of the older ones (found by review).
+        if Left::of(replicas.nodes().len(), layout.replicas(partition).len()) != Left::Enough {
+            return None;
+        }
         let is_synced = |node| synced(node) >= lo;
         let all = replicas.nodes().iter().all(|node| is_synced(*node));
         let alone = R::lacks(Flaw::RetiresAlone) && replicas.nodes().contains(&me) && is_synced(me);

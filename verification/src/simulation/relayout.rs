@@ -39,7 +39,13 @@ async fn change(world: &World, at: usize) {
         Some(Ok(Elected::Won)) => "a layout was elected",
         Some(Ok(Elected::Lost(_))) => "a layout lost its election",
         Some(Err(ElectError::Unfit(_))) => "a layout had to wait",
-        Some(Err(ElectError::Unreached | ElectError::Unknown | ElectError::Layouts(_))) => "an election did not end",
+        Some(Err(
+            ElectError::Unreached
+            | ElectError::Unknown
+            | ElectError::Out(_)
+            | ElectError::Changed
+            | ElectError::Layouts(_),
+        )) => "an election did not end",
         None => "a candidate's node was down",
     };
     world.tally.count(outcome);

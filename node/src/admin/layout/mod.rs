@@ -281,6 +281,11 @@ fn not_elected(error: &ElectError, named: &BTreeSet<NodeName>) -> Refused {
                  the layout is not there apply them again, which is safe"
             ),
         ),
+        ElectError::Out(_) => (StatusCode::CONFLICT, error.to_string()),
+        ElectError::Changed => (
+            StatusCode::CONFLICT,
+            format!("{error}: look again at what it would come to. Nothing was changed"),
+        ),
         ElectError::Layouts(_) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     };
     refused(status, message)

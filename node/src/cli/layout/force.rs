@@ -115,14 +115,15 @@ pub(super) fn forced(forced: &ForcedReport, partitions: usize) -> String {
         0 => {}
         count => lines.push(format!(
             "{} of {partitions} had less than a majority left: objects that were acknowledged last MAY BE LOST there, and \
-             older versions or deleted objects may be back. What any node that is left holds is kept.",
+             older versions or deleted objects may be back. What the nodes that are left hold of the layouts in use is kept.",
             of(count)
         )),
     }
     match forced.gone {
         0 => {}
         count => lines.push(format!(
-            "{} of {partitions} had nothing left: EVERYTHING IS LOST there.",
+            "{} of {partitions} had nobody left in the oldest layout in use: EVERYTHING IS LOST there that newer ones had not \
+             copied.",
             of(count)
         )),
     }

@@ -19,7 +19,10 @@ impl Movers {
         for partition in newest.into_iter().flat_map(|newest| newest.block_partitions()) {
             let layouts = self.coordinator.layouts().clone();
             // A newer layout may give the partition back at any moment.
-            let may_leave = move || droppable(&layouts.now(), partition).is_some();
+            let may_leave = move || {
+                let known = layouts.now();
+                !is_kept(&known, partition) && droppable(&known, partition).is_some()
+            };
             if may_leave() {
                 self.coordinator.replica.keeper().leave(partition, may_leave).await?;
             }
@@ -51,9 +54,23 @@ impl Movers {
 /// it came back, which no layout allows while one from before it left is needed.
 fn is_over(known: &Known, shelf: Shelf) -> bool {
     let entered = known.peer.knowledge.entered(known.peer.me, shelf.partition);
+    if is_kept(known, shelf.partition) {
+        return false;
+    }
     let came_back = entered.is_some_and(|entered| shelf.entered < entered);
     let left = droppable(known, shelf.partition).is_some_and(|droppable| droppable.entered() >= shelf.entered);
     came_back || left
+}
+
+/// Was a layout forced when too little was left of the partition? Then old rows and references, which nobody asks for any more,
+/// may be all that there is of something: they stay on disk, for people to look at.
+fn is_kept(known: &Known, partition: Partition) -> bool {
+    let mut forced = known
+        .peer
+        .knowledge
+        .newest_first()
+        .filter_map(|layout| layout.forced.as_ref());
+    forced.any(|forced| forced.doubtful.contains(&partition) || forced.gone.contains(&partition))
 }
 
 fn droppable(known: &Known, partition: Partition) -> Option<Droppable> {
