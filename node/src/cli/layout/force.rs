@@ -22,8 +22,8 @@ use crate::cli::status::short;
 #[command(after_help = "\
 Example: of three nodes two are lost; the third goes on alone until there are new ones
   trellis layout config --replication-factor 1
-  trellis layout force --lost 0123abcd --lost 4567cdef --epoch 1
-  trellis layout force --lost 0123abcd --lost 4567cdef --epoch 1 --yes-lose-data
+  trellis layout force --lost 0123abcd --lost 4567cdef --epoch 202611221530
+  trellis layout force --lost 0123abcd --lost 4567cdef --epoch 202611221530 --version 5 --yes-lose-data
   trellis layout history                            how far is it, and what was forced?")]
 pub(in crate::cli) struct Force {
     /// A node that is lost for good: its id, or any beginning of it that no other node has. May be given again.
