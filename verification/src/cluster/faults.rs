@@ -212,6 +212,9 @@ impl Cluster {
         std::fs::write(&config, text).map_err(io)?;
         let mut member = self.launch.visitor(&config, port);
         member.start()?;
+        if let Some(links) = &self.links {
+            links.is_guest(member.process_id());
+        }
         Ok(Visitor { member, config })
     }
 

@@ -58,9 +58,9 @@ pub(super) struct Links {
 
 #[derive(Debug)]
 struct Shared {
-    /// The process of each node.
+    /// The process of each node, and of a guest, who is dialed by nobody here.
     processes: Mutex<Vec<Option<u32>>>,
-    /// From each node to each.
+    /// From each of them to each.
     flows: Vec<Vec<watch::Sender<Flow>>>,
     /// Counts the resets of each node's connections.
     resets: Vec<watch::Sender<u64>>,
@@ -82,11 +82,12 @@ impl Links {
             .iter()
             .map(TcpListener::local_addr)
             .collect::<io::Result<_>>()?;
-        let row = || (0..nodes).map(|_| watch::Sender::default()).collect();
+        let parties = nodes + 1;
+        let row = || (0..parties).map(|_| watch::Sender::default()).collect();
         let shared = Shared {
-            processes: Mutex::new(vec![None; nodes]),
-            flows: (0..nodes).map(|_| row()).collect(),
-            resets: (0..nodes).map(|_| watch::Sender::default()).collect(),
+            processes: Mutex::new(vec![None; parties]),
+            flows: (0..parties).map(|_| row()).collect(),
+            resets: (0..parties).map(|_| watch::Sender::default()).collect(),
             chunks: AtomicU64::default(),
             held: AtomicU64::default(),
             reset: AtomicU64::default(),
@@ -114,6 +115,11 @@ impl Links {
     /// The process of a node, if it runs.
     pub(super) fn is_process(&self, node: usize, process: Option<u32>) {
         self.shared.processes()[node] = process;
+    }
+
+    /// The process of somebody who is no node any more, and whose messages nobody holds up.
+    pub(super) fn is_guest(&self, process: Option<u32>) {
+        self.is_process(self.addresses.len(), process);
     }
 
     /// From now on bytes get from one node to another in this way.
