@@ -52,6 +52,14 @@ pub(super) fn data_folder(text: &str) -> Option<&str> {
         .and_then(value)
 }
 
+/// Where others are to dial the node of a configuration.
+pub(super) fn dialed_at(text: &str) -> Option<&str> {
+    let links = text.lines().skip_while(|line| *line != "[links]").skip(1);
+    let links: Vec<&str> = links.take_while(|line| !line.starts_with('[')).collect();
+    let is = |wanted| links.iter().find(|line| key(line) == Some(wanted));
+    is("advertise").or_else(|| is("listen")).and_then(|line| value(line))
+}
+
 fn key(line: &str) -> Option<&str> {
     Some(line.split_once('=')?.0.trim())
 }
@@ -73,6 +81,8 @@ mod tests {
         let [own, other]: [SocketAddr; 2] = [12, 13].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let (once, listens) = behind_proxies(GENERATED, own, &[own, other]).unwrap();
         assert_eq!(listens.port(), 2);
+        assert_eq!(dialed_at(GENERATED), Some("127.0.0.1:2"));
+        assert_eq!(dialed_at(&once), Some("127.0.0.1:12"));
         let links = "[links]\nlisten = \"127.0.0.1:2\"\nadvertise = \"127.0.0.1:12\"\n";
         assert!(once.contains(links), "{once}");
         assert!(once.ends_with("address = \"127.0.0.1:12\"\n[[initial_layout.nodes]]\naddress = \"127.0.0.1:13\"\n"));

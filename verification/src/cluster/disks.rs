@@ -10,7 +10,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
 /// Large enough for what nodes want to keep free by default, and for minutes of small objects.
-const DISK_SIZE: &str = "size=1g";
+const DISK_SIZE: &str = "size=2g";
 /// The file that fills a disk.
 const BALLAST: &str = "ballast";
 /// How much less is taken when something else took it first.

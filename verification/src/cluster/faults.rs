@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::copies::{Truth, compare};
+use super::copies::{Truth, commits, compare};
 use super::disks::{beside, copy_folder};
 use super::links::{Flow, Passed};
 use super::member::Member;
@@ -81,12 +81,16 @@ impl Cluster {
         Ok(self.launch.folder.join(folder))
     }
 
-    /// Keeps a copy of the data of a server, which must not run.
-    pub fn keep_copy(&self, member: usize) -> Result<(), ClusterError> {
+    /// Keeps a copy of the data of a server, which must not run. Says whether there was room for it.
+    pub fn keep_copy(&self, member: usize) -> Result<bool, ClusterError> {
         let folder = self.data_folder(member)?;
         let copy = beside(&folder, EARLIER);
         let copied = remove(&copy).and_then(|()| copy_folder(&folder, &copy));
-        copied.map_err(io_error("copying a data folder"))
+        let kept = match copied {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => remove(&copy).map(|()| false),
+            copied => copied.map(|()| true),
+        };
+        kept.map_err(io_error("copying a data folder"))
     }
 
     /// Puts the copy that was kept in the place of the data; the server must not run.
@@ -115,13 +119,15 @@ impl Cluster {
             &self.launch.folder.join(self.members[member].name()),
             &format!("-{}", self.replaced[member]),
         );
+        let io = io_error("changing a configuration");
+        let text = std::fs::read_to_string(&config).map_err(io)?;
+        let address = configuration::dialed_at(&text).ok_or_else(|| io(io::ErrorKind::NotFound.into()))?;
         let replaced = Replaced {
+            address: address.to_owned(),
             old_id: self.id(&old)?,
             new_id: self.trellis(&["node", "init", "--data"], &new)?,
             old,
         };
-        let io = io_error("changing a configuration");
-        let text = std::fs::read_to_string(&config).map_err(io)?;
         let text = configuration::with_data_folder(&text, &new.to_string_lossy());
         std::fs::write(&config, text).map_err(io)?;
         self.start_again(member)?;
@@ -158,6 +164,8 @@ pub struct Replaced {
     pub old: PathBuf,
     /// Who came.
     pub new_id: String,
+    /// Where it is dialed, as the old one was.
+    pub address: String,
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
@@ -216,6 +224,20 @@ impl Cluster {
             links.is_guest(member.process_id());
         }
         Ok(Visitor { member, config })
+    }
+
+    /// Did a node that was replaced commit anything after the older copy of its data was made? If not, nobody can tell the
+    /// copy from the data.
+    pub fn outgrew_its_copy(&self, departed: &Replaced) -> Result<bool, ClusterError> {
+        let io = io_error("comparing a data folder with its copy");
+        let home = tempfile::tempdir_in(&self.launch.folder).map_err(io)?;
+        let commits = |folder: &Path, name: &str| {
+            let copy = home.path().join(name);
+            copy_folder(folder, &copy).and_then(|()| commits(&copy)).map_err(io)
+        };
+        let earlier = commits(&beside(&departed.old, EARLIER), "earlier")?;
+        // It was opened once since.
+        Ok(commits(&departed.old, "last")? > earlier + 1)
     }
 
     /// Compares what all nodes have on their disks at this moment, in which none of them moves.

@@ -172,7 +172,9 @@ impl Strike<'_> {
     }
 
     async fn bring_old_copy(&mut self) -> Result<(), ClusterError> {
-        self.grow_old().await?;
+        if !self.grow_old().await? {
+            return Ok(());
+        }
         self.cluster.kill(self.member).await?;
         self.cluster.bring_copy(self.member)?;
         self.cluster.start_again(self.member)?;
@@ -187,14 +189,17 @@ impl Strike<'_> {
         self.cluster.start_again(self.member)
     }
 
-    /// Keeps a copy of the data, which is an old one when this returns.
-    async fn grow_old(&mut self) -> Result<(), ClusterError> {
+    /// Keeps a copy of the data, which is an old one when this returns. Says whether there was room for it.
+    async fn grow_old(&mut self) -> Result<bool, ClusterError> {
         self.cluster.kill(self.member).await?;
-        self.cluster.keep_copy(self.member)?;
+        let kept = self.cluster.keep_copy(self.member)?;
         self.cluster.start_again(self.member)?;
         self.cluster.wait_until_ready(self.member).await?;
-        tokio::time::sleep(TOLD_WITHIN).await;
-        Ok(())
+        match kept {
+            true => tokio::time::sleep(TOLD_WITHIN).await,
+            false => self.done.note("copies put off for want of room", 1),
+        }
+        Ok(kept)
     }
 
     /// Only while nothing moves: a second loss before the first is made good may be one too many.
@@ -204,8 +209,11 @@ impl Strike<'_> {
             self.done.note("replacements put off", 1);
             return Ok(());
         }
-        self.grow_old().await?;
+        if !self.grow_old().await? {
+            return Ok(());
+        }
         let replaced = self.cluster.replace(self.member).await?;
+        operator.introduce(&replaced, self.member).await;
         self.cluster.wait_until_ready(self.member).await?;
         if operator.replace(&replaced, self.member, self.rng).await {
             self.done.note("nodes replaced by new ones", 1);

@@ -187,6 +187,17 @@ impl Operator {
         false
     }
 
+    /// Tells one of the others where a new node is: all those may be gone whom it looks for by its configuration.
+    pub(super) async fn introduce(&self, Replaced { new_id, address, .. }: &Replaced, member: usize) {
+        let others = (1..=self.nodes).filter(|at| usize::from(*at) != member + 1);
+        for at in others {
+            let who = format!("{new_id}@{address}");
+            if self.run(at, &["node", "connect", &who]).await.is_some() {
+                return;
+            }
+        }
+    }
+
     async fn try_replace(&self, at: u16, Replaced { old_id, new_id, .. }: &Replaced, rng: &mut Rng) -> Option<()> {
         self.run(at, &["layout", "revert"]).await?;
         let zone = format!("zone-{}", rng.u8(1..=ZONES));
