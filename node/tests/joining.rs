@@ -145,6 +145,11 @@ fn a_node_is_introduced_by_hand() {
     fs::write(pair.path("node-3.toml"), lost).unwrap();
     let mut nodes = [1, 2, 3].map(|number| pair.start(number));
     let place = format!("{}@127.0.0.1:{links}", pair.id(3));
+    nodes[2].wait_until("it says how it is found", || {
+        let status = json(&["status", "--json", "--config", &pair.config(3)]);
+        let reason = status["health"]["reason"].as_str().unwrap_or_default().to_owned();
+        reason.contains(&format!("trellis node connect {}@HOST:PORT", pair.id(3)))
+    });
     let said = ok(&["node", "connect", &place, "--config", &pair.config(1)]);
     assert!(said.contains("127.0.0.1"), "{said}");
     pair.wait_until_all_know_the_third(&mut nodes[2], links);

@@ -241,8 +241,16 @@ impl Observer {
         };
         let quorums = self.quorums(&known);
         let lack = quorums.lack(is_up)?;
+        let advice = match up.len() {
+            1 => format!(
+                "; none of the nodes that this one knows answers: if all have moved or were replaced, say on one of the \
+                 cluster `trellis node connect {}@HOST:PORT`, with this node's address",
+                self.inner.seen.name
+            ),
+            _ => String::new(),
+        };
         Some(format!(
-            "too few replicas can be reached: {} of {} partitions have no majority ({} nodes are not connected)",
+            "too few replicas can be reached: {} of {} partitions have no majority ({} nodes are not connected){advice}",
             lack.partitions,
             knowledge.newest().map_or(0, |newest| newest.assignment.len()),
             lack.missing.len()
