@@ -17,7 +17,7 @@ use super::references::{Marked, References};
 use super::turns::Turns;
 use crate::env::Env;
 use crate::seeded::NodeRules;
-use crate::storage::{Block, Blocks, BlocksError, Rows};
+use crate::storage::{Block, BlockNames, Blocks, BlocksError, Rows};
 
 /// What comes of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Keeper {
     }
 
     /// The first `limit` names of blocks after this one.
-    pub(crate) async fn names(&self, after: Option<BlockName>, limit: usize) -> Result<Vec<BlockName>, BlocksError> {
+    pub(crate) async fn names(&self, after: Option<BlockName>, limit: usize) -> Result<BlockNames, BlocksError> {
         self.shelves.blocks.list(after, limit).await
     }
 

@@ -14,7 +14,7 @@ use super::coordinator::Coordinator;
 use super::keeper::Keeper;
 use super::repair::Repairs;
 use super::workers::Worker;
-use crate::storage::BlocksError;
+use crate::storage::{BlockNames, BlocksError};
 
 /// Names looked up at a time.
 const STEP_BLOCKS: usize = 256;
@@ -71,7 +71,10 @@ impl Scrubber {
         let (workers, env) = (&self.repairs().workers, &self.coordinator.env);
         workers.begin(env, Worker::Scrub, self.repairs().blocks_held());
         loop {
-            let names = match keeper.names(after, STEP_BLOCKS).await {
+            let BlockNames {
+                found: names,
+                unread: hidden,
+            } = match keeper.names(after, STEP_BLOCKS).await {
                 Ok(names) => names,
                 Err(error) => {
                     tracing::warn!(%error, "blocks cannot be listed; the scrub ends here");
@@ -80,6 +83,11 @@ impl Scrubber {
                     return;
                 }
             };
+            if let Some(error) = hidden {
+                tracing::error!(%error, "some blocks cannot be listed; the others are read");
+                workers.failed(env, Worker::Scrub, &error);
+                unread += 1;
+            }
             for name in &names {
                 let read = self.read(&keeper, *name).await;
                 unread += u64::from(read.is_none());

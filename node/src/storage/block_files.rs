@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::blocks::{Block, BlockName, Blocks, BlocksError};
+use super::blocks::{Block, BlockName, BlockNames, Blocks, BlocksError};
 use super::disks::{BlockFolderConfig, Disks, FolderSeen};
 use super::folder::{DataFolder, OpenError};
 use super::packing::BlocksConfig;
@@ -116,8 +116,8 @@ impl Blocks for BlockFiles {
         Box::pin(self.run(&self.writes, move |disks| disks.remove(name)))
     }
 
-    fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<Vec<BlockName>, BlocksError>> {
-        Box::pin(self.run(&self.reads, move |disks| disks.list(after, limit)))
+    fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<BlockNames, BlocksError>> {
+        Box::pin(self.run(&self.reads, move |disks| Ok(disks.list(after, limit))))
     }
 
     fn check_open(&self) -> Result<(), BlocksError> {

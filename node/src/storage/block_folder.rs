@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::blocks::{BLOCK_MAX_BYTES, Block, BlockName, BlocksError};
+use super::blocks::{BLOCK_MAX_BYTES, Block, BlockName, BlockNames, BlocksError};
 use super::files::{Files, OpenFor, is_full, parent};
 use super::folder::OpenError;
 use super::folder_syncs::FolderSyncs;
@@ -272,8 +272,8 @@ impl BlockFolder {
         self.sync(&self.leaf(name))
     }
 
-    pub(super) fn list(&self, after: Option<BlockName>, limit: usize) -> Result<Vec<BlockName>, BlocksError> {
-        let mut found = Vec::new();
+    pub(super) fn list(&self, after: Option<BlockName>, limit: usize) -> BlockNames {
+        let (mut found, mut unread) = (Vec::new(), None);
         let first = after.map_or(0, |name| name.0[0]);
         for (byte, leaf) in (first..=u8::MAX).flat_map(|byte| LEAVES.iter().map(move |leaf| (byte, leaf))) {
             if found.len() >= limit {
@@ -281,14 +281,18 @@ impl BlockFolder {
             }
             let names = match self.files.list(&self.folder.join(format!("{byte:02x}")).join(leaf)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                other => other.map_err(unreadable)?,
+                Err(error) => {
+                    unread = Some(unreadable(error));
+                    continue;
+                }
+                Ok(names) => names,
             };
             let names = names.iter().filter_map(|name| Form::parse(name));
             found.extend(names.filter(|name| after.is_none_or(|after| *name > after)));
             found.dedup();
         }
         found.truncate(limit);
-        Ok(found)
+        BlockNames { found, unread }
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, BlocksError> {

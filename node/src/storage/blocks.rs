@@ -126,6 +126,15 @@ pub enum BlocksError {
     Unreadable(String),
 }
 
+/// Names of blocks, in order.
+#[derive(Debug, Default)]
+pub struct BlockNames {
+    /// Those that were found.
+    pub found: Vec<BlockName>,
+    /// Why there may be others in between, if some folder could not be read.
+    pub unread: Option<BlocksError>,
+}
+
 /// Immutable blocks, named by their content. Every read is checked against the name.
 pub trait Blocks: Send + Sync {
     /// Names data, away from the network's threads.
@@ -141,8 +150,8 @@ pub trait Blocks: Send + Sync {
     fn size(&self, name: BlockName) -> Boxed<'_, Result<Option<u64>, BlocksError>>;
     /// Removes the block; it stays away when this returns. Removing what is not here does no harm.
     fn remove(&self, name: BlockName) -> Boxed<'_, Result<(), BlocksError>>;
-    /// The first `limit` names after `after`, in order.
-    fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<Vec<BlockName>, BlocksError>>;
+    /// The first `limit` names after `after`, in order. A folder that cannot be read hides no others.
+    fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<BlockNames, BlocksError>>;
     /// Is there a disk that takes blocks at all? It may be full.
     fn check_open(&self) -> Result<(), BlocksError> {
         Ok(())

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::blocks::{Block, BlockName, Blocks, BlocksError};
+use super::blocks::{Block, BlockName, BlockNames, Blocks, BlocksError};
 use crate::env::{Boxed, Env};
 
 /// What a simulated crash leaves behind. Clones are the same disk.
@@ -211,15 +211,16 @@ impl Blocks for MemoryBlocks {
         })
     }
 
-    fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<Vec<BlockName>, BlocksError>> {
+    fn list(&self, after: Option<BlockName>, limit: usize) -> Boxed<'_, Result<BlockNames, BlocksError>> {
         let contents = self.disk.contents();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let names = contents
+        let found = contents
             .blocks
             .range((from, Bound::Unbounded))
             .take(limit)
             .map(|(name, _)| *name)
             .collect();
+        let names = BlockNames { found, unread: None };
         Box::pin(std::future::ready(Ok(names)))
     }
 

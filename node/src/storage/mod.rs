@@ -26,7 +26,7 @@ mod rows;
 mod tests;
 
 pub use block_files::{BlockFiles, BlockSetup, DiskWatch};
-pub use blocks::{BLOCK_MAX_BYTES, Block, BlockName, Blocks, BlocksError};
+pub use blocks::{BLOCK_MAX_BYTES, Block, BlockName, BlockNames, Blocks, BlocksError};
 pub use disk_rows::DiskRows;
 pub use disks::{BlockFolderConfig, BlockFolderError, FolderId, FolderSeen, FolderState, Losing, give_up};
 pub use engine::{BATCH_MAX_BYTES, IndexStart, Opened, RowsConfig};

@@ -201,6 +201,7 @@ async fn rot(world: &World) {
     let Ok(names) = blocks.list(None, usize::MAX).await else {
         return;
     };
+    let names = names.found;
     if !names.is_empty() && world.cluster.block_disk(0).rot(*world.dice.pick(&names)) {
         world.tally.count("a block rotted");
         world.journal.harm("a block rots at node 0".to_owned());

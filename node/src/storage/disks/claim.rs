@@ -129,7 +129,10 @@ fn may_hold_blocks(path: &Path, id: FolderId) -> bool {
     let packing = Packing::from(&BlocksConfig::default());
     let folder = is_there.then(|| BlockFolder::open(Arc::new(files), path, 0, packing));
     folder.is_some_and(|opened| match opened {
-        Ok(folder) => folder.list(None, 1).map_or(true, |names| !names.is_empty()),
+        Ok(folder) => {
+            let names = folder.list(None, 1);
+            !names.found.is_empty() || names.unread.is_some()
+        }
         Err(_) => true,
     })
 }

@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use super::block_files::BlockSetup;
 use super::block_folder::BlockFolder;
-use super::blocks::{Block, BlockName, BlocksError};
+use super::blocks::{Block, BlockName, BlockNames, BlocksError};
 use super::files::Files;
 use super::folder::OpenError;
 use super::rooted::RootedFiles;
@@ -168,12 +168,15 @@ impl Disks {
         }
     }
 
-    pub(super) fn list(&self, after: Option<BlockName>, limit: usize) -> Result<Vec<BlockName>, BlocksError> {
-        let mut found = BTreeSet::new();
+    pub(super) fn list(&self, after: Option<BlockName>, limit: usize) -> BlockNames {
+        let (mut found, mut unread) = (BTreeSet::new(), None);
         for folder in self.disks.iter().filter_map(Disk::folder) {
-            found.extend(folder.list(after, limit)?);
+            let names = folder.list(after, limit);
+            found.extend(names.found);
+            unread = names.unread.or(unread);
         }
-        Ok(found.into_iter().take(limit).collect())
+        let found = found.into_iter().take(limit).collect();
+        BlockNames { found, unread }
     }
 
     /// Brings a block to where it belongs, or as near as there is room, and removes it everywhere else.

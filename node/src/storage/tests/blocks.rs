@@ -263,7 +263,7 @@ fn lists_are_pages_in_order() {
             }
             let mut listed = Vec::new();
             loop {
-                let page = subject.blocks().list(listed.last().copied(), 7).await.unwrap();
+                let page = subject.blocks().list(listed.last().copied(), 7).await.unwrap().found;
                 if page.is_empty() {
                     break;
                 }
@@ -373,7 +373,10 @@ fn check(subject: &mut dyn Subject, acts: &[Act]) {
                     .take(limit)
                     .copied()
                     .collect();
-                assert_eq!(block_on(subject.blocks().list(Some(after), limit)).unwrap(), expected);
+                assert_eq!(
+                    block_on(subject.blocks().list(Some(after), limit)).unwrap().found,
+                    expected
+                );
             }
             Act::Crash => subject.crash(),
         }

@@ -194,9 +194,33 @@ fn is_here(disks: &Disks, number: u32) -> bool {
 }
 
 fn settle_all(disks: &Disks) {
-    for name in disks.list(None, usize::MAX).unwrap() {
+    for name in disks.list(None, usize::MAX).found {
         disks.settle(name).unwrap();
     }
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_hides_no_other_blocks() {
+    let scene = Scene::new(1);
+    let disks = scene.open();
+    put_all(&disks, 0..60);
+    let all = disks.list(None, usize::MAX);
+    assert!(all.unread.is_none());
+    let name = all.found[30].to_string();
+    let leaf = scene.path("a").join(&name[..2]).join(&name[2..3]);
+    fs::remove_dir_all(&leaf).unwrap();
+    fs::write(&leaf, "no folder").unwrap();
+    let rest = disks.list(None, usize::MAX);
+    assert!(
+        matches!(rest.unread, Some(BlocksError::Unreadable(_))),
+        "{:?}",
+        rest.unread
+    );
+    let others = all
+        .found
+        .iter()
+        .filter(|other| !other.to_string().starts_with(&name[..3]));
+    assert!(others.eq(&rest.found));
 }
 
 #[test]
@@ -208,7 +232,7 @@ fn blocks_are_spread_and_found_again() {
     assert!(counts.iter().all(|count| *count > 8), "{counts:?}");
     let disks = scene.open();
     assert!((0..60).all(|number| is_here(&disks, number)));
-    assert_eq!(disks.list(None, usize::MAX).unwrap().len(), 60);
+    assert_eq!(disks.list(None, usize::MAX).found.len(), 60);
     settle_all(&disks);
     assert_eq!(
         NAMES.map(|name| scene.blocks_in(name)),
