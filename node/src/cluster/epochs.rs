@@ -26,7 +26,7 @@ pub struct Overruled {
 pub enum Out {
     /// It was declared lost, in this layout.
     Lost(LayoutVersion, Epoch),
-    /// It follows layouts of a lower epoch than others.
+    /// It follows layouts of a lower epoch than others, or of the same epoch and a lower hash.
     Overruled(Overruled),
 }
 
@@ -40,8 +40,11 @@ impl fmt::Display for Out {
             )?,
             Out::Overruled(Overruled { version, ours, theirs }) => write!(
                 f,
-                "layout {} was forced elsewhere with epoch {}, and this node follows another layout {0}, of epoch {}",
-                version.0, theirs.0, ours.0
+                "layout {} was forced elsewhere with epoch {}, and this node follows another layout {0}, of {}epoch {}",
+                version.0,
+                theirs.0,
+                if ours == theirs { "the same " } else { "" },
+                ours.0
             )?,
         }
         f.write_str(": it serves no more, and can only come back as a new node with an empty folder")

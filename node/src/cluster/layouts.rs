@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use trellis_spec::layout::{
-    Admitted, Announcement, Certificate, Knowledge, Layout, LayoutHash, LayoutVersion, LearnError, Learned, Partition,
-    View, serve_elector,
+    Admitted, Announcement, Certificate, Decree, Knowledge, Layout, LayoutHash, LayoutVersion, LearnError, Learned,
+    Partition, View, serve_elector,
 };
 use trellis_spec::peer::Peer;
 use trellis_spec::quorum::NodeId;
@@ -54,7 +54,9 @@ pub struct Known {
     pub peer: Peer,
     /// Of the newest layout: it takes a while to compute.
     pub(super) hash: LayoutHash,
-    /// Who follows other layouts, under a higher epoch, as far as this life has heard.
+    /// The newest forced layout.
+    pub(super) decree: Decree,
+    /// Who follows other layouts, under a higher decree, as far as this life has heard.
     pub(super) overruled: Option<Overruled>,
     /// The newest layout for which a node said that it is synced, where that is not the first.
     synced: BTreeMap<(Partition, NodeId), LayoutVersion>,
@@ -80,6 +82,7 @@ impl Known {
     pub(super) fn begin(peer: Peer) -> Self {
         Known {
             hash: peer.knowledge.newest().map(Layout::hash).unwrap_or_default(),
+            decree: peer.knowledge.decree(),
             overruled: None,
             peer,
             synced: BTreeMap::new(),
@@ -222,6 +225,7 @@ impl Layouts {
                         known.date(layout.version, dates, batch);
                         known.check(layout);
                         known.hash = layout.hash();
+                        known.decree = known.peer.knowledge.decree();
                         known.note_force(layout);
                         learned = Learned::New;
                     }
@@ -234,7 +238,7 @@ impl Layouts {
         })
     }
 
-    /// Others follow other layouts, under a higher epoch: this node must not go on. Not written down, for it will be told
+    /// Others follow other layouts, under a higher decree: this node must not go on. Not written down, for it will be told
     /// again by whoever it meets.
     pub(super) fn give_way(&self, overruled: Overruled) {
         let _writing = self.lock();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
-use trellis_spec::layout::{Announcement, Epoch, Layout, LayoutHash, LayoutMark, LayoutVersion};
+use trellis_spec::layout::{Announcement, Decree, Layout, LayoutHash, LayoutMark, LayoutVersion};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Reply, Request};
 
@@ -61,8 +61,8 @@ pub(crate) struct Tidings {
     newest: LayoutVersion,
     /// Its hash: where layouts were forced, a number may be that of two.
     hash: LayoutHash,
-    /// The epoch of the newest forced layout that it knows.
-    epoch: Epoch,
+    /// The newest forced layout that it knows.
+    decree: Decree,
     /// Over all that it heard of syncs: the same for those who heard the same.
     heard: u64,
     layouts: Vec<Layout>,
@@ -77,7 +77,7 @@ impl Tidings {
         Tidings {
             newest: known.newest(),
             hash: known.hash,
-            epoch: known.peer.knowledge.epoch(),
+            decree: known.decree,
             heard: heard(known),
             layouts: Vec::new(),
             decided_ms: Vec::new(),
@@ -161,18 +161,18 @@ impl Layouts {
     fn take_in(&self, tidings: &Tidings) -> Result<(), LayoutsError> {
         let taken = self.take_in_all(tidings);
         if let Err(LayoutsError::Conflict(version)) = &taken {
-            self.disagree(*version, tidings.epoch);
+            self.disagree(*version, tidings.decree);
         }
         taken
     }
 
-    /// Who has followed the lower epoch gives way; the other one takes nothing from it.
-    fn disagree(&self, version: LayoutVersion, theirs: Epoch) {
+    /// Who has followed the lower decree gives way; the other one takes nothing from it.
+    fn disagree(&self, version: LayoutVersion, theirs: Decree) {
         let known = self.now();
-        let ours = known.peer.knowledge.epoch();
-        if theirs <= ours || known.overruled.is_some() {
+        if theirs <= known.decree || known.overruled.is_some() {
             return;
         }
+        let (ours, theirs) = (known.decree.epoch, theirs.epoch);
         self.give_way(Overruled { version, ours, theirs });
         if let Some(out) = self.now().out() {
             tracing::error!("{out}");

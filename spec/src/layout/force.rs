@@ -12,19 +12,29 @@
 //!
 //! This is right only if the lost are gone: two parts of a cluster that both go on, one of them by decree, are two
 //! clusters. Numbers do not tell their layouts apart any more, so hashes have to; the higher epoch is the one that an
-//! operator meant, and who followed the lower one can only come back as a new node.
+//! operator meant ([`Decree`]), and who followed the lower one can only come back as a new node.
 
 use alloc::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Layout, Partition};
+use super::table::{Layout, LayoutHash, Partition};
 use super::view::Knowledge;
 use crate::quorum::{Left, NodeId};
 
 /// Counts the decrees of operators, by the numbers that they name. Zero: there was none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
+
+/// A forced layout among all that a cluster may have seen: the greatest is followed. Of two with one epoch, decreed by
+/// operators who did not hear of each other, neither is the better one; that all agree on the same is what matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Decree {
+    /// What the operator named; zero: no layout was forced.
+    pub epoch: Epoch,
+    /// The layout.
+    pub layout: LayoutHash,
+}
 
 /// How a layout was forced, and what that may have cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,6 +92,20 @@ mod tests {
         }
     }
 
+    /// From the first three of five nodes to the last three.
+    fn moving() -> Knowledge {
+        let one = one(&[0, 1, 2]);
+        let two = Layout {
+            version: one.version.next(),
+            previous: one.hash(),
+            assignment: vec![vec![2, 3, 4]],
+            ..one.clone()
+        };
+        let mut knowledge = Knowledge::of(one);
+        knowledge.learn(two).unwrap();
+        knowledge
+    }
+
     /// What one knows after these are declared lost; of the others, these hold the partition then.
     fn after(mut knowledge: Knowledge, lost: &[u64], replicas: &[u64]) -> Knowledge {
         let newest = knowledge.newest().unwrap().clone();
@@ -123,15 +147,7 @@ mod tests {
 
     #[test]
     fn a_transition_with_a_majority_left_in_one_layout_alone_is_doubtful() {
-        let one = one(&[0, 1, 2]);
-        let mut knowledge = Knowledge::of(one.clone());
-        let two = Layout {
-            version: one.version.next(),
-            previous: one.hash(),
-            assignment: vec![vec![2, 3, 4]],
-            ..one
-        };
-        knowledge.learn(two).unwrap();
+        let knowledge = moving();
         let forced = Forced::judge(&knowledge, Epoch(1), BTreeSet::from([4, 5].map(NodeId)));
         assert_eq!((forced.doubtful.len(), forced.gone.len()), (2, 0));
     }
@@ -170,15 +186,7 @@ mod tests {
 
     #[test]
     fn who_is_left_of_a_lost_majority_retires_nothing_and_no_more_do_the_lost() {
-        let one = one(&[0, 1, 2]);
-        let mut knowledge = Knowledge::of(one.clone());
-        let two = Layout {
-            version: one.version.next(),
-            previous: one.hash(),
-            assignment: vec![vec![2, 3, 4]],
-            ..one
-        };
-        knowledge.learn(two).unwrap();
+        let knowledge = moving();
         let certificate = |knowledge: &Knowledge, synced: &'static [u64]| {
             let synced = |node: NodeId| LayoutVersion(if synced.contains(&node.0) { 2 } else { 1 });
             Certificate::of::<Sound>(knowledge, NodeId(1), P, LayoutVersion(2), synced)

@@ -24,7 +24,7 @@ mod view;
 mod sync_tests;
 
 pub use elect::{ACTIVE_LAYOUTS_MAX, Election, Nominate, Unfit, election, electors, fit, serve_elector};
-pub use force::{Epoch, Forced};
+pub use force::{Decree, Epoch, Forced};
 pub use make::{Wanted, barred, first, initial, successor};
 pub use retire::{Announcement, Certificate, Droppable, may_enter};
 pub use sync::{GatedRow, Pulled, Sync, SyncStep, Synced, is_open, pulled_rows};

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::force::Epoch;
+use super::force::{Decree, Epoch};
 use super::retire::Certificate;
 use super::table::{Layout, LayoutVersion, Partition};
 use crate::flaw::{Flaw, Rules};
@@ -133,6 +133,18 @@ impl Knowledge {
     pub fn epoch(&self) -> Epoch {
         let mut forced = self.newest_first().filter_map(|layout| layout.forced.as_ref());
         forced.next().map(|forced| forced.epoch).unwrap_or_default()
+    }
+
+    /// The newest forced layout, if any is known.
+    pub fn decree(&self) -> Decree {
+        let mut decrees = self.newest_first().filter_map(|layout| {
+            let epoch = layout.forced.as_ref()?.epoch;
+            Some(Decree {
+                epoch,
+                layout: layout.hash(),
+            })
+        });
+        decrees.next().unwrap_or_default()
     }
 
     /// Everybody whom a forced layout says to be lost. They count for nothing any more.

@@ -35,10 +35,10 @@ pub async fn force(observer: &Observer, force: Force) -> Result<ForceReport, Ref
     let staged = load(observer)?;
     let draft = drafted(observer, &force, staged.clone()).await?;
     let version = draft.next.version.0;
-    if force.version.is_some_and(|wanted| wanted != version) {
+    if force.version != Some(version) {
         return Err(conflict(format!(
-            "the next layout would be number {version} by now, so this is not what was shown; look at it again without \
-             --yes-lose-data. Nothing was changed"
+            "the next layout would be number {version}, and that was not asked for: look at what it would come to, without \
+             --yes-lose-data, and name its number with --version. Nothing was changed"
         )));
     }
     let report = report_of(observer, &draft);

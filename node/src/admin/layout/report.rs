@@ -303,7 +303,7 @@ pub struct Force {
     pub lost: Vec<String>,
     /// A number above that of every force before.
     pub epoch: u64,
-    /// Only if the layout gets this number.
+    /// The number that the layout is to get: nothing is done without it.
     #[serde(default)]
     pub version: Option<u64>,
     /// Also if one of them was heard of a moment ago.

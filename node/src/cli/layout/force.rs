@@ -32,14 +32,14 @@ pub(in crate::cli) struct Force {
     /// A number above that of every force before (`trellis layout show` says the last one); 1 if there was none.
     #[arg(long, value_name = "N")]
     epoch: u64,
-    /// Only if the layout gets this number, as it was shown.
+    /// The number that the layout was to get when it was shown; only then it is done.
     #[arg(long, value_name = "N")]
     version: Option<u64>,
     /// Also if a node that is named was heard of within the last minute.
     #[arg(long)]
     although_heard: bool,
     /// Does it. Without this, it is only shown.
-    #[arg(long)]
+    #[arg(long, requires = "version")]
     yes_lose_data: bool,
     #[command(flatten)]
     asking: Asking,

@@ -142,6 +142,37 @@ fn new_nodes_take_the_places_of_the_lost_and_layouts_go_on() {
 }
 
 #[test]
+fn of_two_forces_with_one_epoch_all_follow_the_same() {
+    Simulation::run(34, |simulation| async move {
+        let sites = Sites::three(&simulation).await;
+        sites.put(0, "object", &Bytes::from_static(b"body")).await.unwrap();
+        simulation.sleep(A_WHILE).await;
+        for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+            sites.part(one, other);
+        }
+        // Each takes the others for lost. One of them has gone on to another layout when they meet.
+        sites.force(0, 5, &[1, 2], &[1]).await.unwrap();
+        sites.force(1, 5, &[0, 2], &[2]).await.unwrap();
+        let next = sites.decreed(1, 6, &[0, 2], &[2]);
+        let elected = sites.sites[1].coordinator.elect(Layout { forced: None, ..next }).await;
+        assert_eq!(elected.unwrap(), Elected::Won);
+        simulation.sleep(A_WHILE).await;
+        for at in [0, 1] {
+            sites.put(at, "object", &Bytes::from_static(b"forced")).await.unwrap();
+        }
+        sites.world.network.heal();
+        simulation.sleep(A_WHILE).await;
+        let out = [sites.out(0), sites.out(1)];
+        assert_eq!(out.iter().flatten().count(), 1, "{out:?}");
+        let (stays, goes) = if out[0].is_none() { (0, 1) } else { (1, 0) };
+        let reason = sites.out(goes).unwrap().to_string();
+        assert!(reason.contains("of the same epoch 5"), "{reason}");
+        assert!(sites.get(goes, "object").await.is_err());
+        assert_eq!(sites.get(stays, "object").await.unwrap(), Bytes::from_static(b"forced"));
+    });
+}
+
+#[test]
 fn who_is_forced_out_by_mistake_gives_way_to_the_higher_epoch() {
     Simulation::run(33, |simulation| async move {
         let sites = Sites::start(&simulation, 4, 3).await;
