@@ -247,6 +247,7 @@ pub const FLAWS: &[Flaw] = &[
     Flaw::ForcedAsksOne,
     Flaw::ForcedSkipsLeft,
     Flaw::ForcedWaitsForLost,
+    Flaw::ForcedRetiresOnFew,
     Flaw::FloorUnchecked,
     Flaw::ForgetsAfterMajority,
     Flaw::ForgetsAskingNewest,

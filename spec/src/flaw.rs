@@ -116,6 +116,8 @@ pub enum Flaw {
     ForcedSkipsLeft,
     /// Replicas that were declared lost are not waited for.
     ForcedWaitsForLost,
+    /// A layout of which most replicas are lost never becomes the oldest active one.
+    ForcedRetiresOnFew,
     /// A replica without a row refuses what is not above the floor.
     FloorUnchecked,
     /// A tombstone is forgotten when every replica holds it, not a majority.

@@ -31,6 +31,13 @@ pub(super) fn claim() -> Claim {
                 131_899,
                 goes_on,
             ),
+            Size::walk(
+                "W|INM|R",
+                "A, then BCD, then E, C and D lost",
+                3_000,
+                93_723,
+                mid_transition,
+            ),
             Size::walk("W|INM", "ABC, then ADE, B and C lost, it moves on", 400, 9_570, moving),
             Size::large("W|R", "ABCD, then AB, C and D lost", None, half),
             Size::long_walk("W|INM|RR", "ABC, then ADE, B and C lost, many walks", None, replaced),
@@ -63,6 +70,12 @@ pub(super) fn claim() -> Claim {
                 Size::chase("W", "ABC, then ADE, B and C lost, it moves on", moving),
             ),
             Mutant::rule(
+                "forced-retires-on-few",
+                "a layout of which most replicas are lost never becomes the oldest active one",
+                Flaw::ForcedRetiresOnFew,
+                Size::chase("W", "A, then BCD, then E, C and D lost", mid_transition),
+            ),
+            Mutant::rule(
                 "forced-does-not-wedge",
                 "those that are left adopt the view of the forced layout before they answer, so that nothing older is \
                  completed by them",
@@ -74,13 +87,17 @@ pub(super) fn claim() -> Claim {
 }
 
 fn force(world: &mut World, layouts: &[&[u8]], lost: &[u8]) {
+    force_at(world, layouts, 2, lost);
+}
+
+fn force_at(world: &mut World, layouts: &[&[u8]], layout: u8, lost: &[u8]) {
     transit(world, layouts);
-    world.force(layouts, lost);
+    world.force(layouts, layout, lost);
     world.claims.push(Property::sometimes("a layout was forced", is_forced));
 }
 
-fn is_forced(_: &World, state: &State) -> bool {
-    state.decided > 1
+fn is_forced(world: &World, state: &State) -> bool {
+    world.force.as_ref().is_some_and(|force| state.decided >= force.layout)
 }
 
 fn alone(world: &mut World) {
@@ -117,6 +134,10 @@ fn five_new(world: &mut World) {
 
 fn goes_on(world: &mut World) {
     force(world, &[&[0, 1, 2], &[0, 3, 4], &[3, 4, 5]], &[1, 2]);
+}
+
+fn mid_transition(world: &mut World) {
+    force_at(world, &[&[0], &[1, 2, 3], &[4]], 3, &[2, 3]);
 }
 
 fn moving(world: &mut World) {

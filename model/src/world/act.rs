@@ -237,8 +237,10 @@ impl World {
         coordinator: Box<dyn Coordinator>,
         asked: (u32, Audience, Call),
     ) {
-        if self.has_transitions() {
-            let last = state.running(op).and_then(|running| running.call.clone());
+        let running = state.running(op);
+        let has_effect = running.is_none_or(|running| !self.is_futile(state, running));
+        if self.has_transitions() && has_effect {
+            let last = running.and_then(|running| running.call.clone());
             state.ghost.asked(last.as_ref(), &asked.2);
         }
         self.leave_behind(state, op);

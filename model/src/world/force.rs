@@ -32,14 +32,15 @@ impl Force {
 }
 
 impl World {
-    /// The same clients where these layouts follow each other, of which the second is forced when these are lost.
-    pub fn force(&mut self, layouts: &[&[u8]], lost: &[u8]) {
+    /// The same clients where these layouts follow each other, of which this one is forced when these are lost, and those
+    /// before it are decided from the beginning.
+    pub fn force(&mut self, layouts: &[&[u8]], layout: u8, lost: &[u8]) {
         self.force = Some(Force {
-            layout: 2,
+            layout,
             lost: lost.to_vec(),
         });
         self.transit(layouts);
-        self.decided = 1;
+        self.decided = layout - 1;
     }
 
     /// Is anybody left of the layouts before the newest of this view?
@@ -56,6 +57,12 @@ impl World {
     pub(super) fn is_stranded(&self, state: &State, running: &Running) -> bool {
         let force = self.force.as_ref().filter(|force| state.decided >= force.layout);
         running.after.is_some() && force.is_some_and(|force| running.view.hi.0 < u64::from(force.layout))
+    }
+
+    /// Has an operation under an older view lost most replicas of a layout that it needs? No phase of it completes then.
+    pub(super) fn is_futile(&self, state: &State, running: &Running) -> bool {
+        let mut needed = (running.view.lo.0..=running.view.hi.0).map(LayoutVersion);
+        self.is_stranded(state, running) && needed.any(|version| self.left(state, version) != Left::Enough)
     }
 
     /// How much is left of a layout's replicas.
@@ -81,14 +88,26 @@ impl World {
             at.dead = true;
             at.late.clear();
         }
-        if self.left(state, oldest_needed(state)) != Left::Enough {
-            self.forgive(state);
+        let lo = self.oldest_certified(state);
+        if self.left(state, lo) != Left::Enough {
+            self.forgive(state, lo);
         }
     }
 
-    /// What was acknowledged may be lost, but nothing that is newest among those left.
-    fn forgive(&self, state: &mut State) {
+    /// The oldest layout that is needed when everything is known that anybody said of syncs, as it is where a layout is
+    /// decreed: those who are left are asked first.
+    fn oldest_certified(&self, state: &State) -> LayoutVersion {
         let lo = oldest_needed(state);
+        let hi = LayoutVersion(u64::from(state.decided) - 1);
+        let (knowledge, synced) = (self.knowledge(View { lo, hi }), Self::synced(state));
+        let anybody = World::node(0);
+        let is_certified = |lo: &LayoutVersion| self.protocol.certificate(knowledge, anybody, *lo, &synced).is_some();
+        let mut newer = (lo.0 + 1..=hi.0).rev().map(LayoutVersion);
+        newer.find(is_certified).unwrap_or(lo)
+    }
+
+    /// What was acknowledged may be lost, but nothing that is newest among those left of the oldest layout needed.
+    fn forgive(&self, state: &mut State, lo: LayoutVersion) {
         let left = state.columns.iter().enumerate();
         let left = left.filter(|(index, at)| !at.dead && self.holds(lo, *index));
         let left: Vec<_> = left.map(|(_, at)| at.clone()).collect();

@@ -163,7 +163,7 @@ impl World {
     }
 
     /// The newest layout for which each node is synced.
-    fn synced(state: &State) -> impl Fn(trellis_spec::quorum::NodeId) -> LayoutVersion + '_ {
+    pub(super) fn synced(state: &State) -> impl Fn(trellis_spec::quorum::NodeId) -> LayoutVersion + '_ {
         |node| {
             let column = (node.0 as usize)
                 .checked_sub(1)

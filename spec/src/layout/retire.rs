@@ -56,7 +56,8 @@ impl Certificate {
         let replicas = knowledge.set::<R>(layout, partition)?;
         // Who synced has what was acknowledged before. What came after is on a majority of this layout, and where that is
         // lost it may be only at those of the older ones (found by review).
-        if Left::of(replicas.nodes().len(), layout.replicas(partition).len()) != Left::Enough {
+        let left = Left::of(replicas.nodes().len(), layout.replicas(partition).len());
+        if left != Left::Enough && !R::lacks(Flaw::ForcedRetiresOnFew) {
             return None;
         }
         let is_synced = |node| synced(node) >= lo;
