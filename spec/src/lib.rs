@@ -17,6 +17,7 @@ pub mod block;
 pub mod flaw;
 pub mod gate;
 pub mod layout;
+pub mod leaves;
 pub mod listing;
 pub mod peer;
 pub mod quorum;

@@ -11,6 +11,7 @@ use crate::block;
 use crate::flaw::{Rules, Sound};
 use crate::gate::{Gate, GateState};
 use crate::layout::{self, Admitted, Knowledge, LayoutMark, Partition, Refusal, View};
+use crate::leaves::{Digest, Extent, Tree};
 use crate::listing::Scanned;
 use crate::quorum::NodeId;
 use crate::register::{Cell, Purpose, Reply, Request, Served, Value};
@@ -60,21 +61,27 @@ pub enum Call {
     ReferBlock(BlockReference),
     /// For a block.
     FetchBlock(BlockName),
-    /// For the rows of the partition, by a new owner.
+    /// For the rows of the partition, by a new owner, or by one that may lack some.
     Pull {
+        /// Which of them.
+        extent: Extent,
         /// The first key; nothing: from the beginning.
         from: Option<RowKey>,
         /// At most so many rows.
         limit: u32,
     },
-    /// For a digest of what the node holds of the partition. Tombstones from before this time (microseconds) are left out:
-    /// some nodes may have forgotten them.
+    /// For the root of the tree of what the node holds of the partition. Tombstones from before this time (microseconds) are
+    /// left out: some nodes may have forgotten them.
     Digest {
         /// The time.
         tombstones_since_us: u64,
     },
-    /// For the references of the partition, by a new owner.
+    /// For the leaves of the tree whose root the node told just now.
+    Leaves(Digest),
+    /// For the references of the partition, by a new owner, or by one that may lack some.
     PullReferences {
+        /// Which of them.
+        extent: Extent,
         /// Those after this one; nothing: from the beginning.
         after: Option<(BlockName, VersionId)>,
         /// At most so many.
@@ -94,7 +101,7 @@ impl Call {
         match self {
             Call::Row { .. } | Call::Scan { .. } | Call::Report(_) | Call::Forget(_) => true,
             Call::StoreBlock(_) | Call::ReferBlock(_) | Call::FetchBlock(_) | Call::PullReferences { .. } => false,
-            Call::Pull { .. } | Call::Digest { .. } => false,
+            Call::Pull { .. } | Call::Digest { .. } | Call::Leaves(_) => false,
         }
     }
 }
@@ -123,7 +130,9 @@ pub enum Answer {
     /// To `Pull`: heads of rows.
     Pulled(layout::Pulled<RowKey, Row>),
     /// To `Digest`: equal for nodes that hold the same values, or the same references and data.
-    Digest(u64),
+    Digest(Digest),
+    /// To `Leaves`. Nothing: the node remembers no such tree any more.
+    Leaves(Option<Tree>),
     /// To `PullReferences`.
     References {
         /// In order.

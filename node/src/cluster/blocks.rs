@@ -233,7 +233,8 @@ impl Collected {
                     None => Kept::Neither,
                 },
                 Answer::Row { .. } | Answer::Scanned(_) | Answer::Block | Answer::NoBlock => Kept::Neither,
-                Answer::Pulled(_) | Answer::Digest(_) | Answer::References { .. } => Kept::Neither,
+                Answer::Pulled(_) | Answer::References { .. } => Kept::Neither,
+                Answer::Digest(_) | Answer::Leaves(_) => Kept::Neither,
                 Answer::Reported(_) | Answer::Forgotten(_) => Kept::Neither,
                 Answer::Full | Answer::Failed => Kept::Neither,
             };

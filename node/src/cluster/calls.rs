@@ -101,6 +101,7 @@ impl Calls {
                     | Answer::NoBlock
                     | Answer::Pulled(_)
                     | Answer::Digest(_)
+                    | Answer::Leaves(_)
                     | Answer::References { .. }
                     | Answer::Reported(_)
                     | Answer::Forgotten(_) => return answered,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use trellis_spec::block::{Brought, Data, Dead, Dropped, Kept, Mark, Pulled, StoreStep, Storing, dropped, removable};
 use trellis_spec::layout::Partition;
+use trellis_spec::leaves::Extent;
 use trellis_spec::peer::Answer;
 use trellis_spec::row::{BlockName, BlockReference, VersionId};
 
@@ -28,12 +29,47 @@ pub(crate) enum Deleted {
     Kept,
 }
 
-/// A reference, and how much its data take here; nothing if they cannot be had here, for whatever reason: then this node
-/// needs another copy.
+/// A reference, and what this node has of its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Own {
     pub(crate) reference: BlockReference,
-    pub(crate) bytes: Option<u64>,
+    copy: LocalCopy,
+}
+
+/// The data of a block at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LocalCopy {
+    /// They take so many bytes.
+    Here(u64),
+    /// They are not here.
+    Absent,
+    /// They may lie on a disk that is away, or cannot be read.
+    Unknown,
+}
+
+impl Own {
+    /// How much the data take here; nothing if they cannot be had here, for whatever reason: then this node needs another
+    /// copy.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        match self.copy {
+            LocalCopy::Here(bytes) => Some(bytes),
+            LocalCopy::Absent | LocalCopy::Unknown => None,
+        }
+    }
+
+    /// What another node is told that pulls it. Data of which this one does not know count as held: what no source holds
+    /// was never acknowledged, and this node cannot say that. The puller then looks for them, here and elsewhere, and is
+    /// not synced before it found them.
+    pub(crate) fn told(self) -> Pulled {
+        let data = match self.copy {
+            LocalCopy::Here(_) | LocalCopy::Unknown => Data::Verified,
+            LocalCopy::Absent => Data::Absent,
+        };
+        Pulled {
+            reference: self.reference,
+            data,
+        }
+    }
 }
 
 /// Why something was not done. What was written is whole; a crash leaves no more than that.
@@ -108,42 +144,24 @@ impl Keeper {
         .await
     }
 
-    /// At most `limit` references of a partition after this one, for a new owner, and where to go on.
-    ///
-    /// Data that may lie on a disk that is away, or that could not be read, count as held: what no source holds was never
-    /// acknowledged, and this node cannot say that. The new owner then looks for them, here and elsewhere, and is not
-    /// synced before it found them.
-    pub(crate) async fn pull(
-        &self,
-        partition: Partition,
-        after: Option<(BlockName, VersionId)>,
-        limit: usize,
-    ) -> Result<(Vec<Pulled>, Option<(BlockName, VersionId)>), KeeperError> {
-        let (references, next, written_at) = self.shelves.references.after(partition, after, limit)?;
-        let mut found = Vec::with_capacity(references.len());
-        for reference in references {
-            let data = match self.shelves.blocks.has(reference.block).await {
-                Ok(false) => Data::Absent,
-                Ok(true) | Err(_) => Data::Verified,
-            };
-            found.push(Pulled { reference, data });
-        }
-        self.shelves.durable(written_at).await?;
-        Ok((found, next))
-    }
-
-    /// The same for this node itself.
+    /// Of the next `limit` references of a partition after this one those that are of an extent, and where to go on.
     pub(crate) async fn own(
         &self,
         partition: Partition,
         after: Option<(BlockName, VersionId)>,
         limit: usize,
+        extent: &Extent,
     ) -> Result<(Vec<Own>, Option<(BlockName, VersionId)>), KeeperError> {
-        let (references, next, written_at) = self.shelves.references.after(partition, after, limit)?;
+        let (mut references, next, written_at) = self.shelves.references.after(partition, after, limit)?;
+        references.retain(|reference| extent.has(&reference.block.0));
         let mut found = Vec::with_capacity(references.len());
         for reference in references {
-            let bytes = self.shelves.blocks.size(reference.block).await.ok().flatten();
-            found.push(Own { reference, bytes });
+            let copy = match self.shelves.blocks.size(reference.block).await {
+                Ok(Some(bytes)) => LocalCopy::Here(bytes),
+                Ok(None) => LocalCopy::Absent,
+                Err(_) => LocalCopy::Unknown,
+            };
+            found.push(Own { reference, copy });
         }
         self.shelves.durable(written_at).await?;
         Ok((found, next))

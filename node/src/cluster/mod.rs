@@ -10,6 +10,7 @@ mod calls;
 mod cells;
 mod changes;
 mod collector;
+mod comparison;
 mod contact;
 mod coordinator;
 mod dates;

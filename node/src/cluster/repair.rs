@@ -1,10 +1,8 @@
 //! Anti-entropy: sees to it that this node holds what it should, and says how far that is known.
 //!
-//! Round after round, for each partition, the digest of what is here is compared with what the other replicas hold. If a
-//! majority, this node included, agree, then it has everything that was acknowledged: whatever was, is on a majority,
-//! and that one has a node in common with those who agree. If not, the partition is synced from a majority of its own
-//! replicas, by the very protocol by which a new owner does ([`super::migration`]): rows in flight are settled, never
-//! joined.
+//! Round after round, each partition is compared with what the other replicas hold ([`super::comparison`]). Leaves that
+//! differ are synced from a majority of the partition's own replicas, by the very protocol by which a new owner syncs all
+//! of it ([`super::migration`]): rows in flight are settled, never joined.
 //!
 //! What is known is kept as [`Evidence`]: since when a partition was not seen to be whole. It is lost with the process,
 //! for a disk may have changed while nobody looked.
@@ -14,29 +12,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use trellis_spec::layout::{LayoutVersion, Partition};
-use trellis_spec::peer::{Answer, Call, Envelope};
-use trellis_spec::quorum::{NodeId, Verdict, Vote};
+use trellis_spec::leaves::LeafSet;
+use trellis_spec::quorum::NodeId;
 
 use super::amount::{Amount, Count};
 use super::contact::{Contact, LOOK_AFTER};
-use super::coordinator::{Coordinator, Place, Spread};
+use super::coordinator::{Coordinator, Spread};
+use super::digest::Told;
 use super::layouts::Known;
 use super::migration::{Movers, Moves};
-use super::replica::Payload;
 use super::workers::{Worker, WorkerReport, WorkerState, Workers};
 use crate::env::Env;
-use crate::link::Lane;
 
 /// How long after a look that did not find a partition whole the next one follows.
 const RETRY: Duration = Duration::from_secs(5);
 /// The shortest pause between two series of looks.
 const BREATH: Duration = Duration::from_secs(1);
-/// How long a digest may take: a partition is read for it.
-const DIGEST_WITHIN: Duration = Duration::from_secs(120);
 
 /// What a node knows about its own copies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,8 +73,11 @@ pub struct Repairs {
     pub(super) contact: Contact,
     /// What they and others are doing.
     pub workers: Workers,
-    /// Partitions of blocks in which references without data were met: those of uploads that were cut short, as a rule.
-    lacking: Mutex<BTreeSet<Partition>>,
+    /// Leaves of partitions of blocks in which references without data were met: those of uploads that were cut short, as
+    /// a rule.
+    lacking: Mutex<BTreeMap<Partition, LeafSet>>,
+    /// What others were told of this node's copies.
+    pub(super) told: Told,
     repaired: Arc<Moves>,
     pub(super) damaged: AtomicU64,
     /// Zero: not yet.
@@ -111,7 +108,7 @@ pub struct Repairer {
 /// What a look at a partition came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
-    /// This node holds what a majority does.
+    /// This node holds what a majority does, now at the latest.
     Whole,
     /// It may lack something.
     Doubtful,
@@ -124,30 +121,23 @@ impl Repairs {
         self.trouble.notify_one();
     }
 
-    /// A look at a partition of blocks met references without data, or none.
-    pub(super) fn note_lacking(&self, partition: Partition, lacks: bool) {
-        let mut lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
-        if lacks {
-            lacking.insert(partition);
-        } else {
-            lacking.remove(&partition);
-        }
+    /// A look at a partition of blocks met references without data in these leaves.
+    pub(super) fn note_lacking(&self, partition: Partition, leaves: LeafSet) {
+        self.lacking_table().insert(partition, leaves);
     }
 
-    /// Did the last look at a partition of blocks meet references without data?
-    fn lacks(&self, partition: Partition) -> bool {
-        let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
-        lacking.contains(&partition)
+    /// Where the last look at a partition of blocks met references without data.
+    fn lacking(&self, partition: Partition) -> LeafSet {
+        self.lacking_table().get(&partition).copied().unwrap_or_default()
     }
 
     /// Partitions of blocks of which every reference had its data when it was last looked at.
     pub(super) fn complete(&self, known: &Known) -> Vec<Partition> {
-        let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = self.whole();
         let newest = known.peer.knowledge.newest();
         let of_blocks = newest.into_iter().flat_map(|newest| newest.block_partitions());
         of_blocks
-            .filter(|partition| whole.contains_key(partition) && !lacking.contains(partition))
+            .filter(|partition| whole.contains_key(partition) && self.lacking(*partition).is_empty())
             .collect()
     }
 
@@ -246,6 +236,10 @@ impl Repairs {
     fn whole(&self) -> MutexGuard<'_, BTreeMap<Partition, Seen>> {
         // What a panicking holder left is whole: entries are replaced one by one.
         self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lacking_table(&self) -> MutexGuard<'_, BTreeMap<Partition, LeafSet>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held_table(&self) -> MutexGuard<'_, BTreeMap<Partition, Count>> {
@@ -353,85 +347,30 @@ impl Repairer {
         self.coordinator.env.spawner.spawn("look again", Box::pin(task));
     }
 
-    /// Compares, and syncs where that shows a difference; nothing if too few answered.
+    /// Compares, and syncs the leaves in which that shows a difference; nothing if too few answered.
     async fn look(&self, partition: Partition) -> Option<Look> {
         let place = self.coordinator.place_of(partition, Spread::Majorities);
         // In a transition, those who are due sync anyway, and the others are compared when it is over.
         if place.view.lo < place.view.hi {
             return None;
         }
-        match self.compare(&place).await? {
-            // Replicas that lack the same data agree too.
-            Look::Whole if !self.repairs().lacks(partition) => Some(Look::Whole),
-            Look::Whole | Look::Doubtful => {
-                self.repairs().whole().remove(&partition);
-                match self.movers.repair(partition).await {
-                    Ok(()) => Some(Look::Whole),
-                    Err(interrupted) => {
-                        let (workers, env) = (&self.repairs().workers, &self.coordinator.env);
-                        workers.failed(env, Worker::Comparison, &interrupted);
-                        tracing::debug!(?partition, %interrupted, "a repair begins anew");
-                        Some(Look::Doubtful)
-                    }
-                }
+        let mut doubtful = self.coordinator.compare(&place).await?;
+        // Where there is one replica, nobody disagrees about data that it lacks.
+        doubtful.extend(self.repairs().lacking(partition).iter());
+        if doubtful.is_empty() {
+            return Some(Look::Whole);
+        }
+        self.repairs().whole().remove(&partition);
+        tracing::debug!(?partition, leaves = doubtful.count(), "something may be missing here");
+        match self.movers.repair(partition, doubtful).await {
+            Ok(()) => Some(Look::Whole),
+            Err(interrupted) => {
+                let (workers, env) = (&self.repairs().workers, &self.coordinator.env);
+                workers.failed(env, Worker::Comparison, &interrupted);
+                tracing::debug!(?partition, %interrupted, "a repair begins anew");
+                Some(Look::Doubtful)
             }
         }
-    }
-
-    /// Does a majority of the replicas hold the same as this node?
-    async fn compare(&self, place: &Place) -> Option<Look> {
-        let me = self.coordinator.me();
-        let tombstones_since_us = self.coordinator.tombstones_since_us();
-        let digest = |node| {
-            let envelope = Envelope {
-                partition: place.partition,
-                view: place.view,
-                newest: place.newest,
-                call: Call::Digest { tombstones_since_us },
-            };
-            let called = self.coordinator.call(node, Lane::Bulk, envelope, Payload::Nothing);
-            async move { (node, called.await.0) }
-        };
-        let mut calls: FuturesUnordered<_> = place.sets.members().into_iter().map(digest).collect();
-        let mut digests = BTreeMap::new();
-        // Nobody waits for those who gave no answer when they were last asked anything.
-        let away = self.repairs().contact.away(|node| node != me);
-        let listen = async {
-            while let Some((node, answer)) = calls.next().await {
-                if let Answer::Digest(digest) = answer {
-                    digests.insert(node, digest);
-                }
-                if let Some(look) = judge(place, me, &away, &digests) {
-                    return look;
-                }
-            }
-            Look::Doubtful
-        };
-        let looked = self.coordinator.env.timeout(DIGEST_WITHIN, listen).await;
-        let (answered, own) = (digests.len(), digests.contains_key(&me));
-        let enough = own && answered > place.sets.members().len() / 2;
-        match looked {
-            Ok(look) if enough => Some(look),
-            Ok(_) => None,
-            // Somebody is away, and those who are there do not agree.
-            Err(_) => enough.then_some(Look::Doubtful),
-        }
-    }
-}
-
-/// What the digests so far say; nothing if others may make a difference.
-fn judge(place: &Place, me: NodeId, away: &[NodeId], digests: &BTreeMap<NodeId, u64>) -> Option<Look> {
-    let own = digests.get(&me)?;
-    let agrees = |node| match digests.get(&node) {
-        Some(digest) if digest == own => Vote::Yes,
-        Some(_) => Vote::No,
-        None if away.contains(&node) => Vote::No,
-        None => Vote::Open,
-    };
-    match place.sets.verdict(agrees) {
-        Verdict::Reached => Some(Look::Whole),
-        Verdict::Impossible if digests.len() > place.sets.members().len() / 2 => Some(Look::Doubtful),
-        Verdict::Impossible | Verdict::Pending => None,
     }
 }
 

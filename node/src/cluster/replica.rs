@@ -250,9 +250,10 @@ impl Replica {
                 Ok(admitted) => return self.fetch_block(admitted.partition(), name).await,
                 Err(refused) => Err(refused),
             },
-            Call::Pull { from, limit } => self.pull(at, from.as_deref(), limit).await,
-            Call::Digest { tombstones_since_us } => self.digest(at, tombstones_since_us).await.map(Answer::Digest),
-            Call::PullReferences { after, limit } => self.pull_references(at, after, limit).await,
+            Call::Pull { extent, from, limit } => self.pull(at, &extent, from.unwrap_or_default(), limit).await,
+            Call::Digest { tombstones_since_us } => self.digest(at, tombstones_since_us).await,
+            Call::Leaves(root) => self.leaves(at, root).await,
+            Call::PullReferences { extent, after, limit } => self.pull_references(at, &extent, after, limit).await,
             Call::Report(keys) => self.report(at, &keys).await,
             Call::Forget(tombstones) => self.forget(at, &tombstones).await,
         };

@@ -42,7 +42,7 @@ impl Trouble {
             Answer::Refused(refusal) => tracing::warn!(?node, ?refusal, "a replica refused"),
             Answer::Failed | Answer::Scanned(_) | Answer::Stored => {}
             Answer::NeedData | Answer::Block | Answer::NoBlock => {}
-            Answer::Pulled(_) | Answer::Digest(_) | Answer::References { .. } => {}
+            Answer::Pulled(_) | Answer::References { .. } | Answer::Digest(_) | Answer::Leaves(_) => {}
             Answer::Reported(_) | Answer::Forgotten(_) => {}
         }
         if round == self.round {

@@ -20,7 +20,7 @@ use super::tls::{self, Credentials};
 use super::{Lane, PeerId};
 
 /// The version of everything that follows on a connection. Nodes of different versions refuse each other.
-pub(super) const PROTOCOL_VERSION: u16 = 2;
+pub(super) const PROTOCOL_VERSION: u16 = 3;
 
 /// Ciphertext bytes read from the socket at once; TLS itself asks for a quarter of a record at a time.
 const READ_AHEAD_BYTES: usize = 64 * 1024;

@@ -32,8 +32,9 @@ use crate::quorum::{NodeId, Verdict, Vote};
 use crate::register::{Accepted, Ask, Attempt, Cell, Reply, Settle, SettleOutcome, Step, Value};
 use crate::stamp::Stamp;
 
-/// The rows of a range as one source holds them, promises included, from one snapshot taken after it adopted the view of
-/// the pull.
+/// The rows of a range as one source holds them, promises included, each as it was at some moment after the source had
+/// adopted the view of the pull. They need not be of one snapshot, as pages are not of one either: each row is judged by
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Pulled<K, V> {
     /// In key order.

@@ -10,6 +10,7 @@ use trellis_node::link::PeerId;
 use trellis_node::membership::{Book, Hint, Written};
 use trellis_spec::gate::{Gate, GateState};
 use trellis_spec::layout::{Layout, LayoutMark, LayoutVersion, Member, Partition, View, Wanted, initial, successor};
+use trellis_spec::leaves::{Digest, Extent, Leaf, Tree};
 use trellis_spec::listing::Scanned;
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::register::{Accepted, Cell, Content, Fetch, OpId, Purpose, Reply, Request};
@@ -96,6 +97,16 @@ fn reference() -> BlockReference {
     }
 }
 
+fn some_leaves() -> Extent {
+    Extent::Leaves([&b"key"[..], b"another"].map(Leaf::of).into_iter().collect())
+}
+
+fn tree() -> Tree {
+    let mut tree = Tree::default();
+    tree.add(b"key", &[&[9; 16]]);
+    tree
+}
+
 pub(super) fn rows() -> Vec<Vec<u8>> {
     let cell = |accepted: Accepted<Row>| Cell {
         promised: accepted.ballot,
@@ -137,7 +148,17 @@ pub(super) fn questions() -> Vec<Vec<u8>> {
         },
         Call::StoreBlock(reference()),
         Call::FetchBlock(block().name),
+        Call::Pull {
+            extent: some_leaves(),
+            from: Some(key.clone()),
+            limit: 10,
+        },
+        Call::Digest {
+            tombstones_since_us: 1 << 50,
+        },
+        Call::Leaves(Digest([7; 8])),
         Call::PullReferences {
+            extent: Extent::Everything,
             after: Some((block().name, VersionId([4; 16]))),
             limit: 10,
         },
@@ -192,7 +213,8 @@ pub(super) fn answers() -> Vec<Vec<u8>> {
     let mut answers = encoded(
         replies
             .map(row)
-            .chain([Answer::Scanned(scanned), Answer::Digest(u64::MAX)])
+            .chain([Answer::Scanned(scanned), Answer::Digest(Digest([7; 8]))])
+            .chain([Answer::Leaves(None), Answer::Leaves(Some(tree()))])
             .chain([Answer::Reported(vec![Stamp::new(3, 4)]), Answer::Forgotten(1)]),
     );
     answers.extend(encoded([(0_u8, 2_u64, 77_u64, all_layouts(), Vec::<u8>::new())]));

@@ -58,7 +58,8 @@ fn event(asked: &Call, told: &Answer) -> Option<&'static str> {
         (_, Answer::Refused(Refusal::Entering)) => Some("a replica did not know its floor yet"),
         (Call::Row { .. } | Call::Scan { .. } | Call::StoreBlock(_) | Call::ReferBlock(_), _) => None,
         (Call::Forget(_), Answer::Forgotten(0)) => Some("nothing could be forgotten"),
-        (Call::FetchBlock(_) | Call::Pull { .. } | Call::Digest { .. } | Call::PullReferences { .. }, _) => None,
+        (Call::FetchBlock(_) | Call::Pull { .. } | Call::PullReferences { .. }, _) => None,
+        (Call::Digest { .. } | Call::Leaves(_), _) => None,
         (Call::Report(_) | Call::Forget(_), _) => None,
     }
 }

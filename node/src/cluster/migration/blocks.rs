@@ -12,7 +12,7 @@ use trellis_spec::quorum::NodeId;
 use trellis_spec::register::Fetch;
 use trellis_spec::row::{BlockName, BlockReference, VersionId};
 
-use super::{Interrupted, Purpose, Syncing};
+use super::{Interrupted, Purpose, Scope, Syncing};
 use crate::cluster::amount::Amount;
 use crate::cluster::collector::target;
 use crate::cluster::keeper::{Keeper, KeeperError};
@@ -32,9 +32,9 @@ struct Wanted {
     holders: Vec<NodeId>,
 }
 
-impl Syncing<'_> {
-    /// From the references to the announcement.
-    pub(super) async fn blocks(&self) -> Result<Announcement, Interrupted> {
+impl<S: Scope> Syncing<'_, S> {
+    /// From the references to what follows.
+    pub(super) async fn blocks(&self) -> Result<S::Outcome, Interrupted> {
         let (pulling, wanted) = self.pull_references().await?;
         let mut missing = BTreeSet::new();
         let mut fetches = futures_util::stream::iter(wanted.into_values())
@@ -51,15 +51,15 @@ impl Syncing<'_> {
                 Data::Verified
             }
         };
-        if !pulling.is_synced(data) || self.purpose == Purpose::Repair && !missing.is_empty() {
+        if !pulling.is_synced(data) || S::PURPOSE == Purpose::Repair && !missing.is_empty() {
             return Err(Interrupted::BlockMissing);
         }
         self.check_view()?;
-        Ok(Announcement {
+        Ok(self.scope.outcome(Announcement {
             node: self.coordinator.me(),
             partition: self.place.partition,
             version: self.place.view.hi,
-        })
+        }))
     }
 
     /// The references of a majority of every older active set, all under one view.
@@ -97,6 +97,7 @@ impl Syncing<'_> {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             let call = Call::PullReferences {
+                extent: self.scope.extent(),
                 after,
                 limit: PAGE_REFERENCES,
             };
@@ -167,7 +168,7 @@ impl Syncing<'_> {
         // The reference alone is legal. Data that nobody has were never acknowledged; whoever repairs wants to know that of
         // everybody, for a disk may have lost what was.
         keeper.keep(partition, reference.clone(), None).await?;
-        let is_repair = self.purpose == Purpose::Repair;
+        let is_repair = S::PURPOSE == Purpose::Repair;
         let is_missing = has_holders || is_repair && (silent || self.is_named(&reference).await);
         Ok(is_missing.then_some(name))
     }
@@ -188,7 +189,7 @@ impl Syncing<'_> {
 
     /// Was the reference dropped here, for its version is dead?
     async fn is_given_up(&self, reference: &BlockReference) -> bool {
-        self.purpose == Purpose::Repair && self.coordinator.is_dead(reference).await
+        S::PURPOSE == Purpose::Repair && self.coordinator.is_dead(reference).await
     }
 
     async fn ask(&self, node: NodeId, call: Call) -> Option<(Answer, Bytes)> {

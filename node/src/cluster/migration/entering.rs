@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use trellis_spec::layout::Partition;
 
-use super::{Movers, Purpose};
+use super::{Everything, Movers};
 
 /// Partitions that are opened at a time: each takes a small message to a few nodes.
 const OPENED_AT_A_TIME: usize = 256;
@@ -43,7 +43,7 @@ impl Movers {
     async fn open(&self, partition: Partition) -> bool {
         // Others must not wait long for one whose sources are silent.
         let limit = Duration::from_millis(self.coordinator.limits.request_deadline_ms);
-        let opened = match self.syncing(partition, Purpose::Transition) {
+        let opened = match self.syncing(partition, Everything) {
             Ok(sync) => self.coordinator.env.timeout(limit, sync.open()).await,
             Err(interrupted) => Ok(Err(interrupted)),
         };

@@ -4,6 +4,9 @@
 //! There is nothing to remember but what [`Layouts`](super::layouts::Layouts) has on disk: a partition is due as long as
 //! this node is not synced for the newest layout that names it. A sync that does not come to its end, for the view rose or
 //! because too few nodes answer, begins anew, and finds what it copied before.
+//!
+//! The same sync repairs leaves of a partition in which this node may lack something. What is synced is a type ([`Scope`]):
+//! only a sync of [`Everything`] has an announcement for its outcome.
 
 mod blocks;
 mod entering;
@@ -16,6 +19,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use trellis_spec::layout::{Announcement, GatedRow, LayoutVersion, Partition, Sources, Standing};
+use trellis_spec::leaves::{Extent, LeafSet};
 use trellis_spec::row::BucketId;
 
 use super::amount::Amount;
@@ -85,7 +89,7 @@ pub struct Movers {
 }
 
 /// One partition that this node syncs, under one view.
-struct Syncing<'a> {
+struct Syncing<'a, S> {
     coordinator: &'a Coordinator,
     gatekeeper: &'a dyn Gatekeeper,
     pace: &'a Pace,
@@ -93,7 +97,21 @@ struct Syncing<'a> {
     worker: Worker,
     sources: Sources,
     place: Place,
-    purpose: Purpose,
+    scope: S,
+}
+
+/// How much of a partition is synced, and what follows from that.
+trait Scope: Send + Sync {
+    /// What comes of it.
+    type Outcome;
+    /// Why it is synced.
+    const PURPOSE: Purpose;
+
+    /// How much is pulled, settled and copied.
+    fn extent(&self) -> Extent;
+
+    /// What follows when that is done; `said` is what would follow if it was everything.
+    fn outcome(&self, said: Announcement) -> Self::Outcome;
 }
 
 /// Why a partition is synced.
@@ -103,6 +121,36 @@ enum Purpose {
     Transition,
     /// It may lack something: references whose version is dead are not brought back.
     Repair,
+}
+
+/// All of it, for it is new here.
+struct Everything;
+
+/// Leaves in which something may be missing here. That they are whole says nothing of the others.
+struct Doubtful(LeafSet);
+
+impl Scope for Everything {
+    type Outcome = Announcement;
+    const PURPOSE: Purpose = Purpose::Transition;
+
+    fn extent(&self) -> Extent {
+        Extent::Everything
+    }
+
+    fn outcome(&self, said: Announcement) -> Announcement {
+        said
+    }
+}
+
+impl Scope for Doubtful {
+    type Outcome = ();
+    const PURPOSE: Purpose = Purpose::Repair;
+
+    fn extent(&self) -> Extent {
+        Extent::Leaves(self.0)
+    }
+
+    fn outcome(&self, _: Announcement) {}
 }
 
 impl Movers {
@@ -133,9 +181,9 @@ impl Movers {
         }
     }
 
-    /// Syncs a partition from its own replicas.
-    pub(super) async fn repair(&self, partition: Partition) -> Result<(), Interrupted> {
-        self.try_sync(partition, Purpose::Repair).await.map(|_| ())
+    /// Syncs these leaves of a partition from its own replicas.
+    pub(super) async fn repair(&self, partition: Partition, leaves: LeafSet) -> Result<(), Interrupted> {
+        self.try_sync(partition, Doubtful(leaves)).await
     }
 
     /// Works for ever. Floors come before rows, of all partitions at once: until this node has them, clients wait.
@@ -208,7 +256,7 @@ impl Movers {
     /// Syncs one partition; says whether it is done.
     async fn sync(&self, partition: Partition) -> bool {
         self.workers().enter(&self.coordinator.env, self.worker, partition);
-        let done = match self.try_sync(partition, Purpose::Transition).await {
+        let done = match self.try_sync(partition, Everything).await {
             Ok(said) => self.coordinator.layouts().announce(&[said]).map_err(Interrupted::from),
             Err(interrupted) => Err(interrupted),
         };
@@ -226,8 +274,8 @@ impl Movers {
         }
     }
 
-    async fn try_sync(&self, partition: Partition, purpose: Purpose) -> Result<Announcement, Interrupted> {
-        let sync = self.syncing(partition, purpose)?;
+    async fn try_sync<S: Scope>(&self, partition: Partition, scope: S) -> Result<S::Outcome, Interrupted> {
+        let sync = self.syncing(partition, scope)?;
         sync.measure().await;
         if self.coordinator.replica.is_of_blocks(partition) {
             sync.blocks().await
@@ -239,7 +287,7 @@ impl Movers {
     }
 
     /// A sync under the view of now.
-    fn syncing(&self, partition: Partition, purpose: Purpose) -> Result<Syncing<'_>, Interrupted> {
+    fn syncing<S: Scope>(&self, partition: Partition, scope: S) -> Result<Syncing<'_, S>, Interrupted> {
         let known = self.coordinator.layouts().now();
         let sources = Sources::of::<NodeRules>(&known.peer.knowledge, known.peer.me, partition, Standing::Whole);
         let place = self.coordinator.place_of(partition, Spread::Majorities);
@@ -254,12 +302,12 @@ impl Movers {
             worker: self.worker,
             sources,
             place,
-            purpose,
+            scope,
         })
     }
 }
 
-impl Syncing<'_> {
+impl<S: Scope> Syncing<'_, S> {
     /// Has this node's view risen since the sync began?
     fn check_view(&self) -> Result<(), Interrupted> {
         match self.coordinator.moved(&self.place) {
@@ -275,7 +323,7 @@ impl Syncing<'_> {
         if held.is_none_or(|held| held.layout != place.view.hi) {
             // What keeps it from being counted keeps it from being synced.
             _ = replica
-                .digest(Door::of_sync(place), self.coordinator.tombstones_since_us())
+                .tree(Door::of_sync(place), self.coordinator.tombstones_since_us())
                 .await;
         }
     }

@@ -5,14 +5,14 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use trellis_spec::layout::{Announcement, GatedRow, Sync as Protocol, SyncStep};
+use trellis_spec::layout::{GatedRow, Sync as Protocol, SyncStep};
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Accepted, Ask, Audience, Fetch, Reply, Request};
 use trellis_spec::row::{Row, RowKey, bucket_of, gate_of};
 use trellis_spec::stamp::Stamp;
 
-use super::{Interrupted, Syncing};
+use super::{Interrupted, Scope, Syncing};
 use crate::cluster::amount::Amount;
 use crate::cluster::coordinator::Contention;
 use crate::cluster::door::Door;
@@ -29,9 +29,9 @@ type Heard = (u32, NodeId, Answer);
 /// Bodies fetched at a time.
 const BODIES_AT_A_TIME: usize = 8;
 
-impl Syncing<'_> {
-    /// From the first page to the announcement.
-    pub(super) async fn rows(&self) -> Result<Announcement, Interrupted> {
+impl<S: Scope> Syncing<'_, S> {
+    /// From the first page to what follows.
+    pub(super) async fn rows(&self) -> Result<S::Outcome, Interrupted> {
         let mut protocol: Protocol<RowKey, Row, NodeRules> = Protocol::new(self.sources.clone());
         let mut calls: FuturesUnordered<Boxed<'static, Heard>> = FuturesUnordered::new();
         let mut tries = Tries::new(self.coordinator.env.clock.monotonic());
@@ -40,7 +40,7 @@ impl Syncing<'_> {
         loop {
             self.check_view()?;
             step = match step {
-                SyncStep::Done(synced) => return Ok(synced.announcement()),
+                SyncStep::Done(synced) => return Ok(self.scope.outcome(synced.announcement())),
                 SyncStep::Pull { round, from } => {
                     calls = self.pull_from_all(round, from.as_ref(), self.page_limit());
                     SyncStep::Wait
@@ -112,7 +112,8 @@ impl Syncing<'_> {
             Answer::Pulled(pulled) => protocol.on_pulled(round, node, pulled),
             Answer::Row { reply, .. } => protocol.on_reply(round, node, self.coordinator.observed(reply)),
             Answer::Refused(_) | Answer::Scanned(_) | Answer::Stored | Answer::NeedData => SyncStep::Wait,
-            Answer::Block | Answer::NoBlock | Answer::Digest(_) | Answer::References { .. } => SyncStep::Wait,
+            Answer::Block | Answer::NoBlock | Answer::References { .. } => SyncStep::Wait,
+            Answer::Digest(_) | Answer::Leaves(_) => SyncStep::Wait,
             Answer::Reported(_) | Answer::Forgotten(_) | Answer::Full | Answer::Failed => SyncStep::Wait,
         }
     }
@@ -142,8 +143,8 @@ impl Syncing<'_> {
 
     fn pull_from_all(&self, round: u32, from: Option<&RowKey>, limit: u32) -> FuturesUnordered<Boxed<'static, Heard>> {
         let pull = |node: NodeId| {
-            let from = from.cloned();
-            let called = self.call(round, node, Lane::Bulk, Call::Pull { from, limit });
+            let (extent, from) = (self.scope.extent(), from.cloned());
+            let called = self.call(round, node, Lane::Bulk, Call::Pull { extent, from, limit });
             if node != self.coordinator.me() {
                 return called;
             }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use trellis_s3api::condition::{EtagSet, WriteCondition};
 use trellis_s3api::error::StoreError;
 use trellis_spec::layout::{LayoutVersion, Partition, Refusal};
+use trellis_spec::leaves::Extent;
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::register::{Cell, Fetch, Reply, Request};
 use trellis_spec::row::{Row, RowKey, gate_of, is_forgettable};
@@ -24,16 +25,16 @@ const AGE: Duration = Duration::from_secs(60);
 const FORGOTTEN: Duration = Duration::from_secs(90);
 
 /// A row of one node.
-#[derive(Clone, Debug)]
-struct Held {
-    shelf: Shelf,
-    key: RowKey,
-    cell: Cell<Row>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) shelf: Shelf,
+    pub(super) key: RowKey,
+    pub(super) cell: Cell<Row>,
 }
 
 impl Sites {
     /// Objects and what is left of them, with their bodies.
-    fn objects(&self, at: usize) -> Vec<Held> {
+    pub(super) fn objects(&self, at: usize) -> Vec<Held> {
         let cells = self.sites[at].coordinator.replica.cells();
         let (mut all, mut from) = (Vec::new(), Some((0, 0)));
         while let Some((partition, entered)) = from {
@@ -273,7 +274,11 @@ fn who_enters_serves_nobody_before_it_has_the_floors() {
         };
         let (answer, _) = replica.answer(envelope(read.clone()), Payload::Nothing).await;
         assert_eq!(answer, Answer::Refused(Refusal::Entering));
-        let pull = Call::Pull { from: None, limit: 1 };
+        let pull = Call::Pull {
+            extent: Extent::Everything,
+            from: None,
+            limit: 1,
+        };
         let (answer, _) = replica.answer(envelope(pull), Payload::Nothing).await;
         assert!(matches!(answer, Answer::Pulled(_)), "whoever pulls is told: {answer:?}");
         sites.world.network.heal();

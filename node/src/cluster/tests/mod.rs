@@ -6,6 +6,7 @@ mod forgetting;
 mod repairs;
 mod transitions;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,14 +19,15 @@ use trellis_s3api::error::StoreError;
 use trellis_s3api::object::ObjectKey;
 use trellis_s3api::store::{ObjectReader, ObjectStore, Origin, PutObject};
 use trellis_spec::layout::{Knowledge, Layout, Member, initial};
-use trellis_spec::peer::Peer;
+use trellis_spec::peer::{Answer, Call, Envelope, Peer};
 
 use super::{
-    Coordinator, Forgetter, Life, Limits, Memory, Movers, Repairer, Replica, ReplicaService, Scrubber, Standing,
+    Coordinator, Forgetter, Life, Limits, Memory, Movers, Repairer, Replica, ReplicaService, Scrubber, Standing, decode,
 };
+use crate::env::Boxed;
 use crate::env::simulated::{SimulatedNode, Simulation};
 use crate::link::simulated::{Faults, SimulatedNetwork};
-use crate::link::{Network, PeerId};
+use crate::link::{Message, Network, PeerId, Service};
 use crate::storage::{BlockName, Flush, MemoryBlockDisk, MemoryBlocks, MemoryDisk, MemoryRows, Rows};
 use crate::store::{ClusterStore, SecretWrapping};
 
@@ -57,7 +59,42 @@ struct Site {
     store: ClusterStore,
     coordinator: Arc<Coordinator>,
     standing: Arc<Standing>,
+    handed: Arc<Handed>,
     _network: Arc<dyn Network>,
+}
+
+/// How much a node handed to others that pulled it.
+#[derive(Default)]
+struct Handed {
+    rows: AtomicU64,
+    references: AtomicU64,
+}
+
+/// A node's service, with somebody who counts in front of it.
+struct Counted {
+    service: ReplicaService,
+    handed: Arc<Handed>,
+}
+
+impl Service for Counted {
+    fn serve(&self, from: PeerId, message: Message) -> Boxed<'static, Message> {
+        let call = decode::<Envelope>(&message.head).map(|envelope| envelope.call);
+        let is_pull = matches!(call, Ok(Call::Pull { .. } | Call::PullReferences { .. }));
+        let (answering, handed) = (self.service.serve(from, message), self.handed.clone());
+        Box::pin(async move {
+            let answer = answering.await;
+            match decode::<Answer>(&answer.head) {
+                Ok(Answer::Pulled(pulled)) if is_pull => {
+                    handed.rows.fetch_add(pulled.rows.len() as u64, Ordering::Relaxed);
+                }
+                Ok(Answer::References { found, .. }) if is_pull => {
+                    handed.references.fetch_add(found.len() as u64, Ordering::Relaxed);
+                }
+                Ok(_) | Err(_) => {}
+            }
+            answer
+        })
+    }
 }
 
 /// Some of them, with a bucket.
@@ -100,8 +137,12 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
     let held = Arc::new(rows.clone());
     let replica = Replica::new(env.clone(), peer, held, Arc::new(blocks), limits.clone()).unwrap();
     let replica = Arc::new(replica.with_standing(standing.clone()));
-    let service = Arc::new(ReplicaService::new(replica.clone()));
-    let network = network.attach(&node, PeerId(member.key), service);
+    let handed = Arc::new(Handed::default());
+    let counted = Counted {
+        service: ReplicaService::new(replica.clone()),
+        handed: handed.clone(),
+    };
+    let network = network.attach(&node, PeerId(member.key), Arc::new(counted));
     let commits = move || rows.durable_so_far().0;
     standing.greet(&network, Arc::new(commits), Duration::from_secs(1));
     let coordinator = Arc::new(Coordinator::new(env.clone(), limits, replica, network.clone()));
@@ -123,6 +164,7 @@ fn site(world: &World, node: SimulatedNode, member: &Member, left: Left) -> Site
         store,
         coordinator,
         standing,
+        handed,
         _network: network,
     }
 }

@@ -234,7 +234,7 @@ impl Rows {
                 deed: Ask::Scan,
             }),
             Call::Scan { .. } | Call::StoreBlock(_) | Call::ReferBlock(_) | Call::FetchBlock(_) => None,
-            Call::Pull { .. } | Call::Digest { .. } | Call::PullReferences { .. } => None,
+            Call::Pull { .. } | Call::PullReferences { .. } | Call::Digest { .. } | Call::Leaves(_) => None,
             Call::Report(_) | Call::Forget(_) => None,
         }
     }
@@ -253,7 +253,8 @@ fn said(told: &Answer, is_object: bool) -> Said {
     match told {
         Answer::Row { reply, .. } if is_object => Said::of(reply),
         Answer::Row { reply, .. } => without_content(Said::of(reply)),
-        Answer::Scanned(_) | Answer::Pulled(_) | Answer::Digest(_) | Answer::References { .. } => Said::Rows,
+        Answer::Scanned(_) | Answer::Pulled(_) | Answer::References { .. } => Said::Rows,
+        Answer::Digest(_) | Answer::Leaves(_) => Said::Rows,
         Answer::Stored | Answer::NeedData | Answer::Block | Answer::NoBlock => Said::Rows,
         Answer::Reported(_) | Answer::Forgotten(_) => Said::Rows,
         Answer::Refused(_) | Answer::Full | Answer::Failed => Said::Refused,
