@@ -12,4 +12,5 @@ pub mod history;
 pub mod interruption;
 pub mod s3client;
 pub mod simulation;
+mod stored;
 pub mod workload;

@@ -102,6 +102,11 @@ impl MemoryDisk {
         })))
     }
 
+    /// What a crash would leave under a key.
+    pub fn durable(&self, key: &[u8]) -> Option<Bytes> {
+        self.contents().durable.get(key).cloned()
+    }
+
     fn contents(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

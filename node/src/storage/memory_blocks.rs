@@ -79,6 +79,11 @@ impl MemoryBlockDisk {
         rotten.map(|(name, _)| *name).collect()
     }
 
+    /// Is this block there, damaged or not?
+    pub fn has(&self, name: BlockName) -> bool {
+        self.contents().blocks.contains_key(&name)
+    }
+
     /// The blocks that are there.
     pub fn names(&self) -> Vec<BlockName> {
         self.contents().blocks.keys().copied().collect()

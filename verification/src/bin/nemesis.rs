@@ -52,15 +52,22 @@ enum Workload {
     },
     /// Shows which bugs are noticed: puts one after the other into the nodes of a build for tests.
     ///
-    /// Ends with 0 when each was reported and nothing was without a bug. Without `--binary` such a program is built.
-    Seeded {
-        /// How long to look for each bug.
-        #[arg(long, default_value_t = 2)]
-        minutes_each: u64,
-        /// Which bug; may be given several times (default: all of them).
-        #[arg(long)]
-        bug: Vec<String>,
-    },
+    /// Ends with 0 when each that processes are known to report was reported, and nothing was without a bug. Without
+    /// `--binary` such a program is built.
+    Seeded(Seeded),
+}
+
+#[derive(Args, Clone)]
+struct Seeded {
+    /// How long to look for each bug.
+    #[arg(long, default_value_t = 2)]
+    minutes_each: u64,
+    /// Which bug; may be given several times (default: all that processes are known to report).
+    #[arg(long)]
+    bug: Vec<String>,
+    /// Tries those too that processes are not known to report. It is no fault if they are not.
+    #[arg(long, conflicts_with = "bug")]
+    all: bool,
 }
 
 #[derive(Args)]
@@ -155,7 +162,7 @@ async fn run(arguments: &Arguments) -> Result<Outcome, Error> {
     let common = &arguments.common;
     let seed = common.seed.unwrap_or_else(|| fastrand::u64(0..1_000_000));
     let work = match &arguments.workload {
-        Workload::Seeded { minutes_each, bug } => return hunt(*minutes_each, bug, common.binary.clone(), seed).await,
+        Workload::Seeded(seeded) => return hunt(seeded, common.binary.clone(), seed).await,
         Workload::Scenario { file } => return follow(file, common).await,
         Workload::Race | Workload::Chain | Workload::Mixed | Workload::Buckets => {
             work(&arguments.workload, common, seed)
@@ -263,7 +270,7 @@ fn work(workload: &Workload, common: &Common, seed: u64) -> Work {
             duration,
             seed,
         }),
-        Workload::Mixed | Workload::Seeded { .. } | Workload::Scenario { .. } => Work::Mixed(mixed::Mixed {
+        Workload::Mixed | Workload::Seeded(_) | Workload::Scenario { .. } => Work::Mixed(mixed::Mixed {
             clients: clients.unwrap_or(16),
             keys: keys.unwrap_or(8),
             duration,
@@ -273,20 +280,16 @@ fn work(workload: &Workload, common: &Common, seed: u64) -> Work {
 }
 
 /// Prints a table as it comes about, line by line.
-async fn hunt(minutes_each: u64, wanted: &[String], binary: Option<PathBuf>, seed: u64) -> Result<Outcome, Error> {
+async fn hunt(seeded: &Seeded, binary: Option<PathBuf>, seed: u64) -> Result<Outcome, Error> {
     let binary = binary.map_or_else(build_for_tests, Ok)?;
     if !cluster::knows(&binary, BUG_VARIABLE)? {
         return Err("this program has no bugs to choose from: it was built without the feature seeded-bugs".into());
     }
-    let is_wanted = |bug: &Bug| wanted.is_empty() || wanted.iter().any(|name| name == bug.name);
-    let bugs: Vec<Bug> = BUGS.into_iter().filter(is_wanted).collect();
-    if bugs.len() < wanted.len() {
-        return Err("there is no bug of that name".into());
-    }
-    let limit = Duration::from_secs(minutes_each * 60);
+    let bugs = wanted(seeded)?;
+    let limit = Duration::from_secs(seeded.minutes_each * 60);
     let hunting = Hunting { binary, limit, seed };
     let mut outcome = Outcome::default();
-    if wanted.is_empty() {
+    if seeded.bug.is_empty() {
         let reported = hunting.control().await?;
         outcome.faults.extend(
             reported
@@ -300,12 +303,25 @@ async fn hunt(minutes_each: u64, wanted: &[String], binary: Option<PathBuf>, see
         let hunt = hunting.hunt(*bug).await?;
         writeln!(io::stdout(), "{hunt}")?;
         caught += usize::from(hunt.is_caught());
-    }
-    if caught < bugs.len() {
-        outcome.faults.push("not every bug was noticed".to_owned());
+        if hunt.is_missed() {
+            outcome.faults.push(format!("{} was not noticed", bug.name));
+        }
     }
     outcome.summary = format!("{caught} of {} bugs were reported", bugs.len());
     Ok(outcome)
+}
+
+/// The bugs to look for.
+fn wanted(seeded: &Seeded) -> Result<Vec<Bug>, Error> {
+    let is_wanted = |bug: &Bug| match seeded.bug.is_empty() {
+        true => seeded.all || bug.is_expected(),
+        false => seeded.bug.iter().any(|name| name == bug.name),
+    };
+    let bugs: Vec<Bug> = BUGS.into_iter().filter(is_wanted).collect();
+    match bugs.len() < seeded.bug.len() {
+        true => Err("there is no bug of that name".into()),
+        false => Ok(bugs),
+    }
 }
 
 /// Beside the other builds, so that nobody takes it for one of them.

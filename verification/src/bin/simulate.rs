@@ -12,7 +12,7 @@ use trellis_model::transcript::Scenario;
 use trellis_verification::clock::Clock;
 use trellis_verification::history::file;
 use trellis_verification::simulation::scenario::play;
-use trellis_verification::simulation::{Field, Run, Sabotage, Scale, Setup, Tally, run, shrink};
+use trellis_verification::simulation::{Field, Run, Sabotage, Scale, Setup, Tally, Weather, run, shrink};
 
 /// Simulates clusters: many clients, much harm, then peace, in which everything must be well again.
 ///
@@ -29,7 +29,10 @@ struct Arguments {
     /// End after this many minutes, whatever is left; takes as many seeds as fit.
     #[arg(long)]
     minutes: Option<u64>,
-    /// How many nodes; 0 takes turns with 3, 1 and 5.
+    /// What kind of harm is done; every third seed is a storm if nothing is said.
+    #[arg(long, value_enum)]
+    weather: Option<Weather>,
+    /// How many nodes; 0 takes turns with 3, 1 and 5, and in storms with 5, 4 and 3.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(..=7))]
     nodes: u16,
     /// Puts a bug in, to see that it is noticed.
@@ -128,17 +131,27 @@ fn simulate(arguments: &Arguments) -> io::Result<Total> {
 }
 
 fn setup(arguments: &Arguments, number: u64) -> Setup {
-    const TURNS: [usize; 4] = [3, 1, 3, 5];
     let seed = arguments.seed.wrapping_add(number);
+    let drawn = if seed.is_multiple_of(3) {
+        Weather::Storm
+    } else {
+        Weather::Varied
+    };
+    let weather = arguments.weather.unwrap_or(drawn);
+    let turns: [usize; 4] = match weather {
+        Weather::Varied => [3, 1, 3, 5],
+        Weather::Storm => [5, 4, 5, 3],
+    };
     let turn = usize::try_from(seed % 4).unwrap_or(0);
     let nodes = if arguments.nodes == 0 {
-        TURNS[turn]
+        turns[turn]
     } else {
         usize::from(arguments.nodes)
     };
     Setup {
         seed,
         nodes,
+        weather,
         sabotage: arguments.sabotage,
         scale: Scale {
             clients_max: arguments.clients_max,

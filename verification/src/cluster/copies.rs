@@ -12,18 +12,15 @@ use trellis_node::cluster::{Layouts, decode};
 use trellis_node::env::Env;
 use trellis_node::folder::read_name;
 use trellis_node::storage::{BlockFiles, BlockSetup, Blocks, BlocksConfig, DataFolder, DiskRows, Rows, RowsConfig};
-use trellis_spec::layout::{Knowledge, Layout, LayoutVersion, Partition};
+use trellis_spec::layout::{Knowledge, Layout, Partition};
 use trellis_spec::peer::Peer;
 use trellis_spec::quorum::{NodeId, majority};
 use trellis_spec::register::Cell;
-use trellis_spec::row::{Block, Body, Row};
+use trellis_spec::row::{Block, Row};
 use trellis_spec::stamp::Stamp;
 
-/// The table of the rows, as `trellis_node::cluster` lays it out, and what stands before a row's key: the table's letter,
-/// the partition, the layout at which the node entered it.
-const ROWS: u8 = b'h';
-const PARTITION: std::ops::Range<usize> = 1..3;
-const ENTERED: std::ops::Range<usize> = 3..11;
+use crate::stored::{ROWS, blocks_of, parse};
+
 /// More rows than any run writes.
 const ROWS_MAX: usize = 10_000_000;
 /// So many of what is missing are named.
@@ -142,16 +139,6 @@ impl Copy {
     }
 }
 
-fn parse(physical: &[u8]) -> Option<(Partition, LayoutVersion, Vec<u8>)> {
-    let partition = u16::from_be_bytes(physical.get(PARTITION)?.try_into().ok()?);
-    let entered = u64::from_be_bytes(physical.get(ENTERED)?.try_into().ok()?);
-    Some((
-        Partition(partition),
-        LayoutVersion(entered),
-        physical[ENTERED.end..].to_vec(),
-    ))
-}
-
 /// The copies that a layout wants of a partition; nothing for one that is not there.
 fn replicas<'a>(layout: &Layout, partition: Partition, copies: &'a [Copy]) -> Vec<Option<&'a Copy>> {
     let of = |node: NodeId| copies.iter().find(|copy| copy.me == node);
@@ -176,16 +163,6 @@ fn is_as_new(cell: Option<&Cell<Row>>, held: &Cell<Row>) -> bool {
     let is_deleted = held.accepted.as_ref().is_some_and(|held| held.content.live().is_none());
     let holds_nothing = cell.is_none_or(|cell| cell.accepted.is_none());
     stamp(cell) >= stamp(Some(held)) || is_deleted && holds_nothing
-}
-
-fn blocks_of(cell: &Cell<Row>) -> Vec<Block> {
-    match cell.accepted.as_ref().and_then(|held| held.content.live()) {
-        Some(Row::Object(object)) => match &object.body {
-            Body::Blocks(blocks) => blocks.clone(),
-            Body::Inline(_) | Body::Paged(_) => Vec::new(),
-        },
-        Some(_) | None => Vec::new(),
-    }
 }
 
 #[cfg(test)]
@@ -226,15 +203,5 @@ mod tests {
         assert!(!missing(&[Some(&gone), None, Some(&gone)]));
         assert!(missing(&[Some(&gone), Some(&new), Some(&gone)]), "it would come back");
         assert!(!missing(&[None, None, Some(&new)]));
-    }
-
-    #[test]
-    fn a_physical_key_is_taken_apart() {
-        let physical = [&b"h\x01\x02"[..], &7_u64.to_be_bytes(), b"key"].concat();
-        assert_eq!(
-            parse(&physical),
-            Some((Partition(0x102), LayoutVersion(7), b"key".to_vec()))
-        );
-        assert_eq!(parse(b"h"), None);
     }
 }

@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use super::World;
 use super::session::{Manners, Session, Size, Spot};
+use super::setup::Weather;
 use crate::history::{Condition, Outcome};
 
-/// For how long one set of keys is in use: a deletion of unknown outcome may take effect at any later time, and then
-/// nothing can be said any more about a missing object.
-const EPOCH: Duration = Duration::from_secs(4);
 /// How far a client that was refused or not heard backs off.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
 /// One client.
 pub(crate) struct Client {
-    session: Session,
+    pub(super) session: Session,
     /// The entity tags that it saw last.
     seen: Mutex<BTreeMap<String, String>>,
 }
@@ -33,11 +31,10 @@ impl Client {
         let (dice, thinking) = (self.session.world.dice.clone(), self.session.world.shape.thinking);
         while dice.now() < until {
             dice.pause(thinking).await;
-            let at = self.node();
-            if dice.percent(25) {
-                self.session.visit_fleeting(at).await;
-            } else {
-                self.act(at).await;
+            match self.session.world.shape.weather {
+                Weather::Varied if dice.percent(25) => self.session.visit_fleeting(self.node()).await,
+                Weather::Varied => self.act(self.node()).await,
+                Weather::Storm => self.rush().await,
             }
         }
     }
@@ -60,7 +57,7 @@ impl Client {
             bucket: bucket.clone(),
             key,
         };
-        let epoch = self.session.world.dice.now().as_secs() / EPOCH.as_secs();
+        let epoch = self.session.world.epoch();
         let number = self.session.world.dice.below(self.session.world.shape.keys);
         let object = spot(format!("{epoch:04}/{number:02}"));
         let copied = spot(format!("{epoch:04}/copy-{number:02}"));
@@ -90,7 +87,7 @@ impl Client {
         }
     }
 
-    async fn get(&self, at: usize, spot: &Spot) -> Outcome {
+    pub(super) async fn get(&self, at: usize, spot: &Spot) -> Outcome {
         let outcome = self.session.get(at, spot).await;
         if let Outcome::Found { value } = &outcome {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +96,7 @@ impl Client {
         outcome
     }
 
-    async fn put(&self, at: usize, spot: &Spot, condition: Condition) -> Outcome {
+    pub(super) async fn put(&self, at: usize, spot: &Spot, condition: Condition) -> Outcome {
         let size = if self.session.world.dice.percent(30) {
             Size::Large
         } else {
@@ -109,7 +106,7 @@ impl Client {
     }
 
     /// On what was seen last; where nothing was, on there being nothing.
-    fn on_what_was_seen(&self, spot: &Spot) -> Condition {
+    pub(super) fn on_what_was_seen(&self, spot: &Spot) -> Condition {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(&spot.name())
             .map_or(Condition::Absent, |value| Condition::Is(value.clone()))

@@ -30,8 +30,6 @@ use super::watch::Watched;
 const NAMES: [&str; 10] = [
     "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
 ];
-/// Partitions of the cluster.
-const PARTITIONS: u32 = 16;
 /// The shortest time that a flush takes.
 const FLUSH_MIN: Duration = Duration::from_micros(100);
 /// How long storing a block takes at least.
@@ -120,7 +118,7 @@ impl SimulatedCluster {
     fn of(simulation: &Simulation, shape: &Shape, holders: usize, tally: &Tally) -> Self {
         let members: Vec<Member> = (1..=shape.nodes).map(member).collect();
         let first = members.iter().take(holders).cloned().collect();
-        let layout = initial(first, shape.replicas, PARTITIONS).expect("a few nodes in as many zones");
+        let layout = initial(first, shape.replicas, shape.partitions).expect("a few nodes in as many zones");
         let site = |(member, name)| Site::new(member, simulation.node(name), shape.limits.clone());
         SimulatedCluster {
             simulation: simulation.clone(),
@@ -205,6 +203,16 @@ impl SimulatedCluster {
             (life.node.clone(), life.coordinator.clone()?)
         };
         node.run(async move { coordinator.redundancy().await }).await.ok()
+    }
+
+    /// Which node this is.
+    pub(crate) fn at(&self, id: NodeId) -> Option<usize> {
+        self.sites.iter().position(|site| site.member.id == id)
+    }
+
+    /// The right time.
+    pub(crate) fn right_us(&self) -> u64 {
+        self.reference.env().clock.wall_us()
     }
 
     /// What the clock of a node shows.

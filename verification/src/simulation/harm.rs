@@ -10,11 +10,10 @@ use trellis_node::storage::Blocks;
 
 use super::World;
 use super::relayout;
-use super::setup::Field;
+use super::setup::{Field, Weather};
 use super::shape::{Clocks, Rot};
+use super::storm;
 
-/// The longest that a node is down.
-const DOWN_MAX: Duration = Duration::from_secs(4);
 /// The longest that links are bad.
 const BAD_LINKS_MAX: Duration = Duration::from_secs(5);
 /// The longest that a disk is bad.
@@ -41,13 +40,26 @@ pub(crate) async fn go_on(world: World, until: Duration) {
             until
         }
     };
-    tokio::join!(
-        crash_again_and_again(&world, until(Field::Processes)),
-        spoil_links(&world, until(Field::Links)),
-        spoil_disks(&world, until(Field::Disks)),
-        move_clocks(&world, until(Field::Clocks)),
-        relayout::again_and_again(&world, until(Field::Layouts)),
-    );
+    let (processes, links, disks) = (until(Field::Processes), until(Field::Links), until(Field::Disks));
+    let (clocks, layouts) = (until(Field::Clocks), until(Field::Layouts));
+    match world.shape.weather {
+        Weather::Varied => {
+            _ = tokio::join!(
+                crash_again_and_again(&world, processes),
+                spoil_links(&world, links),
+                spoil_disks(&world, disks),
+                move_clocks(&world, clocks),
+                relayout::again_and_again(&world, layouts),
+            )
+        }
+        Weather::Storm => {
+            _ = tokio::join!(
+                crash_again_and_again(&world, processes),
+                storm::rage(&world, links),
+                relayout::again_and_again(&world, layouts),
+            )
+        }
+    }
 }
 
 /// Ends all harm: from now on nothing goes wrong.
@@ -74,7 +86,7 @@ async fn crash_again_and_again(world: &World, until: Duration) {
         let all: Vec<usize> = (0..world.cluster.len()).collect();
         let victims = if dice.percent(25) { all } else { vec![*dice.pick(&all)] };
         crash(world, &victims).await;
-        dice.pause(DOWN_MAX).await;
+        dice.pause(world.shape.down).await;
         for at in victims {
             world.cluster.start(at, dice.below(SURVIVORS_MAX));
             dice.pause(Duration::from_millis(50)).await;
@@ -129,7 +141,7 @@ async fn spoil_links(world: &World, until: Duration) {
     }
 }
 
-fn cut_one_way(world: &World) {
+pub(super) fn cut_one_way(world: &World) {
     let (from, to) = (
         world.dice.below(world.cluster.len()),
         world.dice.below(world.cluster.len()),
@@ -144,7 +156,7 @@ fn cut_one_way(world: &World) {
     }
 }
 
-fn isolate(world: &World) {
+pub(super) fn isolate(world: &World) {
     let alone = world.dice.below(world.cluster.len());
     world.tally.count("a node was cut off");
     world.journal.harm(format!("node {alone} is cut off"));

@@ -30,8 +30,17 @@ const KEYS_WRITTEN_ANEW: usize = 6;
 /// Creates the bucket that nobody deletes.
 pub(crate) async fn begin(world: &World) {
     let session = Session::new(INSPECTOR, world, Manners::Patient);
-    let created = session.create_bucket(0, LASTING).await;
-    assert_eq!(created, Outcome::Done, "nothing has gone wrong yet");
+    let mut created = session.create_bucket(0, LASTING).await;
+    // In strict mode, a write that a comparison of copies settled before it ended has an unknown outcome.
+    for _ in 0..TRIES_MAX {
+        if matches!(created, Outcome::Unknown { .. }) {
+            created = session.create_bucket(0, LASTING).await;
+        }
+    }
+    assert!(
+        matches!(created, Outcome::Done | Outcome::Refused),
+        "nothing has gone wrong yet: {created:?}"
+    );
 }
 
 /// Everything works again, and every node says the same.

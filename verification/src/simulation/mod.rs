@@ -17,20 +17,25 @@ mod dice;
 mod fleeting;
 mod harm;
 mod healing;
+mod inspection;
 mod journal;
+mod ledger;
 mod recording;
 mod relayout;
+mod rush;
 mod sabotage;
 pub mod scenario;
 mod session;
 mod setup;
 mod shape;
 mod shrink;
+mod storm;
 mod tally;
 mod uploads;
 mod watch;
 mod wholeness;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,9 +50,10 @@ use cluster::SimulatedCluster;
 use dice::Dice;
 pub use journal::Harm;
 use journal::Journal;
+use ledger::Ledger;
 use recording::Recording;
 pub use sabotage::Sabotage;
-pub use setup::{Field, Scale, Setup};
+pub use setup::{Field, Scale, Setup, Weather};
 use shape::Shape;
 pub use shrink::shrink;
 pub use tally::Tally;
@@ -80,6 +86,7 @@ pub(crate) struct World {
     shape: Shape,
     cluster: Arc<SimulatedCluster>,
     journal: Journal,
+    ledger: Ledger,
     tally: Tally,
 }
 
@@ -101,9 +108,23 @@ pub fn run_recorded(setup: Setup) -> (Run, Vec<Part>) {
 async fn scenario(setup: Setup, simulation: Simulation, recording: Recording) -> Run {
     let world = World::begin(&setup, &simulation, &recording);
     healing::begin(&world).await;
-    safety_phase(&world, &simulation).await;
-    harm::end(&world).await;
-    relayout::settle(&world).await;
+    let is_over = Cell::new(false);
+    let troubled = async {
+        safety_phase(&world, &simulation).await;
+        harm::end(&world).await;
+        relayout::settle(&world).await;
+        is_over.set(true);
+    };
+    match world.shape.weather {
+        Weather::Varied => troubled.await,
+        Weather::Storm => {
+            _ = tokio::join!(
+                troubled,
+                inspection::go_on(&world, &is_over),
+                inspection::question(&world, &is_over),
+            )
+        }
+    }
     healing::prove(&world).await;
     let (history, mut faults) = world.journal.take();
     let (verdict, harms) = (history::check(&history), world.journal.harms());
@@ -170,8 +191,14 @@ impl World {
             shape,
             cluster: Arc::new(cluster),
             journal,
+            ledger: Ledger::default(),
             tally,
         }
+    }
+
+    /// The number of the keys that are in use now.
+    fn epoch(&self) -> u128 {
+        self.dice.now().as_millis() / self.shape.epoch.as_millis().max(1)
     }
 }
 

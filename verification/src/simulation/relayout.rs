@@ -7,10 +7,9 @@ use trellis_node::cluster::{ElectError, Elected};
 use trellis_spec::layout::{Layout, LayoutVersion};
 
 use super::World;
+use super::setup::Weather;
 use super::shape::{Clocks, Rot};
 
-/// The longest pause between two changes.
-const PAUSE_MAX: Duration = Duration::from_secs(8);
 /// As long as a transition may take in peace,
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 /// and where clocks were hours ahead: a deletion that was begun by such a clock counts as abandoned only when its time has
@@ -21,7 +20,7 @@ const SETTLED_WITHIN_AFTER_WILD_CLOCKS: Duration = Duration::from_secs(3 * 60 * 
 pub(crate) async fn again_and_again(world: &World, until: Duration) {
     let dice = &world.dice;
     while dice.now() < until && world.cluster.len() > 1 {
-        dice.pause(PAUSE_MAX).await;
+        dice.pause(world.shape.between_layouts).await;
         let at = dice.below(world.cluster.len());
         if dice.percent(20) {
             let rival = dice.below(world.cluster.len());
@@ -60,7 +59,10 @@ fn candidate(world: &World, at: usize) -> Option<Layout> {
     let known = world.cluster.layouts(at)?.now();
     let newest = known.peer.knowledge.newest()?;
     let members = world.cluster.members();
-    let most = members.len().min(5);
+    let most = match world.shape.weather {
+        Weather::Varied => members.len().min(5),
+        Weather::Storm => members.len().min(3),
+    };
     // What one disk lets rot must be elsewhere too.
     let least = if world.shape.rot == Rot::OneNode {
         3.min(most)
@@ -69,10 +71,10 @@ fn candidate(world: &World, at: usize) -> Option<Layout> {
     };
     let replicas = least + dice.below(most - least + 1);
     let everywhere = dice.percent(30).then(|| draw_places(world, members.len(), replicas));
-    let places = |_: &Vec<u16>| {
-        everywhere
-            .clone()
-            .unwrap_or_else(|| draw_places(world, members.len(), replicas))
+    let places = |before: &Vec<u16>| match (&everywhere, world.shape.weather) {
+        (Some(everywhere), _) => everywhere.clone(),
+        (None, Weather::Varied) => draw_places(world, members.len(), replicas),
+        (None, Weather::Storm) => draw_others(world, before, members.len(), replicas),
     };
     Some(Layout {
         version: newest.version.next(),
@@ -89,6 +91,21 @@ fn draw_places(world: &World, members: usize, replicas: usize) -> Vec<u16> {
     while places.len() > replicas {
         places.remove(world.dice.below(places.len()));
     }
+    places
+}
+
+/// Places that have as few as possible in common with those before.
+fn draw_others(world: &World, before: &[u16], members: usize, replicas: usize) -> Vec<u16> {
+    let mut places = draw_places(world, members, members);
+    places.retain(|place| !before.contains(place));
+    let mut stayed = before.to_vec();
+    while places.len() > replicas {
+        places.remove(world.dice.below(places.len()));
+    }
+    while places.len() < replicas && !stayed.is_empty() {
+        places.push(stayed.remove(world.dice.below(stayed.len())));
+    }
+    places.sort_unstable();
     places
 }
 

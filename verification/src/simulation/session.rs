@@ -19,6 +19,7 @@ use trellis_s3api::store::{CopyObject, ObjectReader, ObjectStore, Origin, PutObj
 
 use super::World;
 use super::cluster::Told;
+use super::inspection;
 use crate::history::{Action, Condition, Entry, Outcome};
 
 /// How often one in a hundred clients does not wait for the answer.
@@ -97,6 +98,7 @@ impl Session {
     }
 
     pub(crate) fn record(&self, call: u64, action: Action, outcome: Outcome) {
+        inspection::acknowledge(&self.world, &action, &outcome);
         self.world.journal.record(self.number, call, action, outcome);
     }
 

@@ -15,10 +15,23 @@ pub struct Setup {
     pub seed: u64,
     /// How many nodes.
     pub nodes: usize,
+    /// What kind of harm is done to them.
+    pub weather: Weather,
     /// The bug that is put in, if one is.
     pub sabotage: Sabotage,
     /// How much there is of everything.
     pub scale: Scale,
+}
+
+/// What kind of harm is done in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Weather {
+    /// Of every kind, with pauses, for as long as it takes to meet all that happens in life.
+    #[default]
+    Varied,
+    /// A few seconds in which layouts follow each other as fast as they can, over links each of which is late in its own
+    /// way, while everybody asks for a few keys.
+    Storm,
 }
 
 /// Bounds on what a seed draws, to make the run that shows an anomaly smaller.
@@ -50,13 +63,24 @@ pub enum Field {
 }
 
 impl Setup {
-    /// A run of full size without a bug.
+    /// A run of full size without a bug, with a bit of everything.
     pub fn new(seed: u64, nodes: usize) -> Self {
         Setup {
             seed,
             nodes,
+            weather: Weather::Varied,
             sabotage: Sabotage::None,
             scale: Scale::default(),
+        }
+    }
+}
+
+impl Setup {
+    /// The same seed in a storm.
+    pub fn storm(seed: u64, nodes: usize) -> Self {
+        Setup {
+            weather: Weather::Storm,
+            ..Setup::new(seed, nodes)
         }
     }
 }
@@ -123,11 +147,24 @@ impl Display for Field {
     }
 }
 
+impl Display for Weather {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Weather::Varied => "varied",
+            Weather::Storm => "storm",
+        })
+    }
+}
+
 impl Display for Setup {
     /// As the arguments of `simulate` that repeat the run.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (scale, full) = (&self.scale, Scale::default());
-        write!(f, "--seed {} --nodes {}", self.seed, self.nodes)?;
+        write!(
+            f,
+            "--seed {} --nodes {} --weather {}",
+            self.seed, self.nodes, self.weather
+        )?;
         if self.sabotage != Sabotage::None {
             write!(f, " --sabotage {}", self.sabotage)?;
         }

@@ -1,4 +1,7 @@
 //! What a run is like: drawn first, so that runs differ in more than in their luck.
+//!
+//! In a storm nobody's clock is wrong, no block rots and no tombstone is forgotten, so that what lies on the disks can be
+//! held against what clients were told, at every moment ([`super::inspection`]).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +10,7 @@ use trellis_node::cluster::Limits;
 use trellis_spec::register::WriteMode;
 
 use super::dice::Dice;
-use super::setup::{Field, Setup};
+use super::setup::{Field, Setup, Weather};
 
 /// The longest that flushes take, in runs with fast, ordinary and slow disks.
 const FLUSHES_MAX: [Duration; 3] = [
@@ -19,11 +22,21 @@ const FLUSHES_MAX: [Duration; 3] = [
 /// four rounds, and each may come just after a flush began.
 const ROUNDS: u32 = 8;
 
+/// Partitions of rows, and as many of blocks.
+const PARTITIONS: u32 = 16;
+/// Where nothing else is drawn.
+const BETWEEN_LAYOUTS_MAX: Duration = Duration::from_secs(8);
+const DOWN_MAX: Duration = Duration::from_secs(4);
+const EPOCH: Duration = Duration::from_secs(4);
+
 /// The sizes and habits of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
+    pub(crate) weather: Weather,
     pub(crate) nodes: usize,
+    /// In the first layout.
     pub(crate) replicas: u8,
+    pub(crate) partitions: u32,
     pub(crate) clients: u32,
     /// Keys in use at a time.
     pub(crate) keys: usize,
@@ -31,6 +44,13 @@ pub(crate) struct Shape {
     pub(crate) safety: Duration,
     /// The longest pause between two harms, the longer the calmer.
     pub(crate) calm: Duration,
+    /// The longest pause between two layouts.
+    pub(crate) between_layouts: Duration,
+    /// The longest that a node is down.
+    pub(crate) down: Duration,
+    /// For how long one set of keys is in use: a deletion of unknown outcome may take effect at any later time, and then
+    /// nothing can be said any more about a missing object.
+    pub(crate) epoch: Duration,
     /// How long a client thinks.
     pub(crate) thinking: Duration,
     pub(crate) clocks: Clocks,
@@ -59,6 +79,13 @@ pub(crate) enum Rot {
 
 impl Shape {
     pub(crate) fn draw(dice: &Dice, setup: &Setup) -> Self {
+        match setup.weather {
+            Weather::Varied => Shape::varied(dice, setup),
+            Weather::Storm => Shape::storm(dice, setup),
+        }
+    }
+
+    fn varied(dice: &Dice, setup: &Setup) -> Self {
         let (nodes, scale) = (setup.nodes, &setup.scale);
         let most = u8::try_from(nodes).unwrap_or(u8::MAX);
         let replicas = if most > 3 && dice.percent(50) {
@@ -69,12 +96,17 @@ impl Shape {
         let flush = *dice.pick(&FLUSHES_MAX);
         let clocks = if dice.percent(20) { Clocks::Wild } else { Clocks::Near };
         Shape {
+            weather: Weather::Varied,
             nodes,
             replicas,
+            partitions: PARTITIONS,
             clients: u32::try_from(dice.between(3, 9)).unwrap_or(3).min(scale.clients_max),
             keys: (dice.below(6) + 2).min(scale.keys_max),
             safety: Duration::from_secs(dice.between(10, 30)).min(scale.safety_max()),
             calm: Duration::from_millis(dice.between(300, 3_000)),
+            between_layouts: BETWEEN_LAYOUTS_MAX,
+            down: DOWN_MAX,
+            epoch: EPOCH,
             thinking: Duration::from_millis(dice.between(5, 100)),
             clocks,
             rot: if replicas >= 3 && dice.percent(20) {
@@ -87,18 +119,49 @@ impl Shape {
             limits: limits(dice, flush, clocks),
         }
     }
+
+    /// More nodes than replicas, so that consecutive layouts have few of them in common.
+    fn storm(dice: &Dice, setup: &Setup) -> Self {
+        let (nodes, scale) = (setup.nodes, &setup.scale);
+        let most = u8::try_from(nodes).unwrap_or(u8::MAX).min(3);
+        let flush = *dice.pick(&FLUSHES_MAX);
+        Shape {
+            weather: Weather::Storm,
+            nodes,
+            replicas: 1 + u8::try_from(dice.below(usize::from(most))).unwrap_or(0),
+            partitions: *dice.pick(&[1, 2]),
+            clients: u32::try_from(dice.between(6, 10)).unwrap_or(6).min(scale.clients_max),
+            keys: (dice.below(3) + 1).min(scale.keys_max),
+            safety: Duration::from_millis(dice.between(3_000, 6_000)).min(scale.safety_max()),
+            calm: Duration::from_millis(dice.between(100, 1_000)),
+            between_layouts: Duration::from_millis(dice.between(200, 2_000)),
+            down: Duration::from_millis(800),
+            epoch: Duration::from_millis(dice.between(400, 2_000)),
+            thinking: Duration::from_millis(dice.between(2, 40)),
+            clocks: Clocks::Near,
+            rot: Rot::None,
+            flush,
+            spared: scale.spared.clone(),
+            limits: storm_limits(dice, flush),
+        }
+    }
 }
 
 impl Shape {
     /// Nodes that do what a scenario says, without any harm.
     pub(crate) fn on_stage(nodes: usize, replicas: u8, limits: Limits) -> Self {
         Shape {
+            weather: Weather::Varied,
             nodes,
             replicas,
+            partitions: PARTITIONS,
             clients: 0,
             keys: 0,
             safety: Duration::ZERO,
             calm: Duration::ZERO,
+            between_layouts: Duration::ZERO,
+            down: Duration::ZERO,
+            epoch: EPOCH,
             thinking: Duration::ZERO,
             clocks: Clocks::Near,
             rot: Rot::None,
@@ -111,7 +174,6 @@ impl Shape {
 
 /// Everything smaller than in life, so that more fits into a run.
 fn limits(dice: &Dice, flush: Duration, clocks: Clocks) -> Limits {
-    let rounds_ms = u64::try_from((ROUNDS * flush).as_millis()).unwrap_or(u64::MAX);
     Limits {
         unconditional_writes: *dice.pick(&[WriteMode::Available, WriteMode::Available, WriteMode::Strict]),
         tombstone_age_s: match clocks {
@@ -119,7 +181,7 @@ fn limits(dice: &Dice, flush: Duration, clocks: Clocks) -> Limits {
             // Longer than clocks are ahead: a floor that is hours ahead refuses larger bodies until its time has come.
             Clocks::Wild => 24 * 3600,
         },
-        request_deadline_ms: dice.between(500, 3_000) + rounds_ms,
+        request_deadline_ms: dice.between(500, 3_000) + rounds_ms(flush),
         block_deadline_ms: 3_000,
         inline_max_bytes: 256,
         block_bytes: *dice.pick(&[512, 4_096]),
@@ -142,5 +204,21 @@ fn limits(dice: &Dice, flush: Duration, clocks: Clocks) -> Limits {
         collect_grace_ms: *dice.pick(&[1_000, 30_000]),
         collect_steps_per_s: 10_000,
         ..Limits::default()
+    }
+}
+
+fn rounds_ms(flush: Duration) -> u64 {
+    u64::try_from((ROUNDS * flush).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Transitions that take a moment or as long as harm does, and requests that end before what is late comes.
+fn storm_limits(dice: &Dice, flush: Duration) -> Limits {
+    Limits {
+        tombstone_age_s: 24 * 3600,
+        block_deadline_ms: *dice.pick(&[400, 1_500, 3_000]) + rounds_ms(flush),
+        sync_pause_ms: *dice.pick(&[50, 500]),
+        collect_pause_ms: *dice.pick(&[200, 2_000]),
+        collect_grace_ms: 1_000,
+        ..limits(dice, flush, Clocks::Near)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use trellis_node::cluster::Redundancy;
 
 use super::World;
+use super::inspection;
 use super::shape::Clocks;
 
 /// As long as comparing, scrubbing and copying may take in peace,
@@ -25,7 +26,8 @@ pub(crate) async fn prove(world: &World) {
     loop {
         asked = (asked + 1) % nodes;
         let redundancy = world.cluster.redundancy(asked).await;
-        if redundancy.as_ref().is_some_and(|said| is_full(world, said, &walls)) {
+        if let Some(said) = redundancy.as_ref().filter(|said| is_full(world, said, &walls)) {
+            inspection::believe(world, asked, said);
             break;
         }
         if world.dice.now() - began > limit {

@@ -77,6 +77,8 @@ struct State {
     faults: Faults,
     nodes: BTreeMap<PeerId, Attached>,
     distances: BTreeMap<Path, Duration>,
+    /// By how much more messages of a direction are late.
+    lags: BTreeMap<Path, Duration>,
     /// Directions in which nothing passes, and since when.
     cuts: BTreeMap<Path, Duration>,
 }
@@ -93,12 +95,12 @@ struct Attached {
 impl SimulatedNetwork {
     /// A network that nobody is attached to.
     pub fn new(simulation: &Simulation, faults: Faults) -> Self {
-        let (nodes, distances, cuts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let state = Arc::new(Mutex::new(State {
             faults,
-            nodes,
-            distances,
-            cuts,
+            nodes: BTreeMap::new(),
+            distances: BTreeMap::new(),
+            lags: BTreeMap::new(),
+            cuts: BTreeMap::new(),
         }));
         Self {
             simulation: simulation.clone(),
@@ -135,6 +137,12 @@ impl SimulatedNetwork {
         });
     }
 
+    /// From now on messages from one node to another are late by this, which nobody expects: unlike a distance it is no
+    /// part of what nodes know of their round trips.
+    pub fn lag(&self, from: PeerId, to: PeerId, by: Duration) {
+        self.state(|state| state.lags.insert((from, to), by));
+    }
+
     /// Lets nothing pass from one node to another. The other direction stays as it is.
     pub fn cut(&self, from: PeerId, to: PeerId) {
         let now = self.simulation.now();
@@ -146,10 +154,11 @@ impl SimulatedNetwork {
         self.state(|state| state.cuts.remove(&(from, to)));
     }
 
-    /// Ends all cuts and all faults.
+    /// Ends all cuts, all lags and all faults.
     pub fn heal(&self) {
         self.state(|state| {
             state.cuts.clear();
+            state.lags.clear();
             state.faults = Faults::none();
         });
     }
@@ -187,10 +196,8 @@ impl SimulatedNetwork {
     /// Takes a message to the other end of its path, or reports that it did not arrive once that can be noticed.
     async fn travel(&self, path: Path) -> Result<(), LinkError> {
         let faults = self.faults();
-        let least = self
-            .state(|state| state.distances.get(&path).copied())
-            .unwrap_or(faults.delay_min);
-        let mut delay = least + self.simulation.draw_duration(faults.jitter_max);
+        let lag = self.state(|state| state.lags.get(&path).copied()).unwrap_or_default();
+        let mut delay = self.distance(path) + lag + self.simulation.draw_duration(faults.jitter_max);
         if self.simulation.chance(faults.stragglers_per_million) {
             delay += self.simulation.draw_duration(faults.straggler_delay_max);
         }

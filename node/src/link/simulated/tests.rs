@@ -239,3 +239,23 @@ fn distant_nodes_are_slow_to_answer() {
         assert_eq!(a.round_trip(B), None);
     });
 }
+
+#[test]
+fn a_lag_is_in_one_direction_and_nobody_knows_of_it() {
+    Simulation::run(7, |simulation| async move {
+        let Pair { network, a, .. } = pair(&simulation, Faults::none());
+        network.lag(A, B, Duration::from_millis(50));
+        assert_eq!(a.round_trip(B), Some(Duration::from_millis(2)));
+        let took = |number| {
+            let (simulation, call) = (simulation.clone(), a.call(B, Lane::Control, request(number)));
+            async move {
+                let before = simulation.now();
+                call.await.unwrap();
+                (simulation.now() - before).as_millis()
+            }
+        };
+        assert!((50..60).contains(&took(1).await));
+        network.heal();
+        assert!(took(2).await < 10);
+    });
+}

@@ -17,6 +17,7 @@ use super::super::World;
 use super::super::cluster::SimulatedCluster;
 use super::super::dice::Dice;
 use super::super::journal::{Journal, LASTING};
+use super::super::ledger::Ledger;
 use super::super::session::{Manners, Session, Size, Spot};
 use super::super::shape::Shape;
 use super::super::tally::Tally;
@@ -81,6 +82,7 @@ impl Actors {
             shape,
             cluster: Arc::new(cluster),
             journal,
+            ledger: Ledger::default(),
             tally,
         };
         for (op, clock) in plot.clocks.iter().enumerate() {
