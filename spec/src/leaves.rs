@@ -15,7 +15,7 @@ use blake2::{Blake2b, Digest as _};
 use serde::{Deserialize, Serialize};
 
 /// Leaves of a partition. One row that differs costs a look at a thousandth of the others; all leaves are a message of
-/// 8 KiB, and a set of them one of 128 bytes.
+/// 8 KiB, and a set of them takes 160 bytes at most.
 pub const LEAVES: u16 = 1024;
 
 type Hash = Blake2b<U8>;
