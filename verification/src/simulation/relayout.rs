@@ -69,7 +69,11 @@ fn candidate(world: &World, at: usize) -> Option<Layout> {
     } else {
         1
     };
-    let replicas = least + dice.below(most - least + 1);
+    let replicas = match world.shape.weather {
+        // Fewer have no minority that could lack anything.
+        Weather::Storm if dice.percent(50) => most,
+        Weather::Storm | Weather::Varied => least + dice.below(most - least + 1),
+    };
     let everywhere = dice.percent(30).then(|| draw_places(world, members.len(), replicas));
     let places = |before: &Vec<u16>| match (&everywhere, world.shape.weather) {
         (Some(everywhere), _) => everywhere.clone(),

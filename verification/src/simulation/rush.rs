@@ -29,11 +29,10 @@ impl Client {
             2..4 if world.dice.percent(80) => drop(self.get(at, &object).await),
             2..4 => drop(self.get(at, &copied).await),
             4 => self.tend(at, &spot(format!("{epoch:04}q/{number:02}"))).await,
-            _ => drop(
-                self.session
-                    .list(at, &spot(String::new()), &format!("{epoch:04}q/"), 100)
-                    .await,
-            ),
+            _ => {
+                self.list_everywhere(&spot(String::new()), &format!("{epoch:04}q/"))
+                    .await
+            }
         }
     }
 
@@ -46,15 +45,15 @@ impl Client {
     async fn change(&self, at: usize, object: &Spot, copied: &Spot) {
         let dice = &self.session.world.dice;
         let outcome = match dice.below(100) {
-            0..25 => self.put(at, object, Condition::Always).await,
-            25..45 => self.put(at, object, Condition::Absent).await,
-            45..58 => self.put(at, object, self.on_what_was_seen(object)).await,
-            58..76 => self.session.delete(at, object, Condition::Always).await,
-            76..80 => self.session.delete(at, object, Condition::Present).await,
-            80..96 => return self.copy_at_once(at, object, copied).await,
+            0..12 => self.put(at, object, Condition::Always).await,
+            12..38 => self.put(at, object, Condition::Absent).await,
+            38..50 => self.put(at, object, self.on_what_was_seen(object)).await,
+            50..68 => self.session.delete(at, object, Condition::Always).await,
+            68..72 => self.session.delete(at, object, Condition::Present).await,
+            72..97 => return self.copy_at_once(at, object, copied).await,
             _ => return self.session.upload(at, object, Condition::Always).await,
         };
-        if outcome == Outcome::Done && dice.percent(30) {
+        if outcome == Outcome::Refused || outcome == Outcome::Done && dice.percent(30) {
             self.read_everywhere(object).await;
         }
     }
@@ -74,12 +73,14 @@ impl Client {
         join_all(nodes.map(|at| self.get(at, object))).await;
     }
 
+    async fn list_everywhere(&self, start: &Spot, prefix: &str) {
+        let nodes = 0..self.session.world.cluster.len();
+        join_all(nodes.map(|at| self.session.list(at, start, prefix, 100))).await;
+    }
+
     /// Writes and deletes a key that is listed and read by nobody, which would mend it.
     async fn tend(&self, at: usize, quiet: &Spot) {
-        if self.session.world.dice.percent(60) {
-            self.session.put(at, quiet, Size::Small, Condition::Always).await;
-        } else {
-            self.session.delete(at, quiet, Condition::Always).await;
-        }
+        self.session.put(at, quiet, Size::Small, Condition::Always).await;
+        self.session.delete(self.any_node(), quiet, Condition::Always).await;
     }
 }
