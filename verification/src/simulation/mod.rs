@@ -6,6 +6,9 @@
 //! other. Then all harm ends, and in the *healing phase* every operation must succeed again, every key must read the same
 //! through every node, and also when any one node is away. What clients were told in both goes to the checkers of [`history`](crate::history).
 //!
+//! A *storm* ([`Weather`]) is shorter: layouts follow each other as fast as they can over links that are late, and what lies
+//! on the disks is held against what clients were told all the while.
+//!
 //! The nodes are the ones that the binary runs, from the object store down to the rules of `trellis-spec`; only network,
 //! disks, clock and randomness are twins. Everything that chance decides is drawn from one seed: the same seed gives the
 //! same run, to the last poll. [`Sabotage`] puts a bug between a node and its disk, or between
