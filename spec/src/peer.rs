@@ -167,7 +167,7 @@ pub struct Peer {
 pub struct Stored<V> {
     /// The row.
     pub cell: Cell<V>,
-    /// Its partition's floor.
+    /// Its partition's floor; no answer to a read depends on it.
     pub floor: Stamp,
     /// The gate that the request names.
     pub gate: GateState,

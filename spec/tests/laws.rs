@@ -74,7 +74,6 @@ fn scanned() -> impl Strategy<Value = Scanned<u8, Row>> {
         Scanned {
             rows: shown.map(|(key, time)| (key, held(time))).collect(),
             bound,
-            floor: Stamp::ZERO,
             gate: GateState::default(),
         }
     })

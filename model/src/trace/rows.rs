@@ -236,7 +236,9 @@ impl Known {
                 if is_older || is_other {
                     return Err(about.differs("as it was durable before the crash, or newer", durable, &found));
                 }
-                self.states = vec![State::first(found, floor)];
+                // What the step saw of the floor need not have been durable.
+                let least = durable.reports(*least);
+                self.states = vec![State::first(found, least)];
                 Ok(())
             }
         }

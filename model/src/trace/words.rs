@@ -63,7 +63,7 @@ impl Words<'_> {
 
     pub(super) fn reply(&self, of: &Reply<Mention>) -> String {
         match trace::reply(of, &mut |mention| self.named(mention)) {
-            Reply::Row { accepted, floor } => format!("holds {}, floor {}", show_some(accepted.as_ref()), stamp(floor)),
+            Reply::Row { accepted } => format!("holds {}", show_some(accepted.as_ref())),
             Reply::Accept => "accepted".to_owned(),
             Reply::Promise { accepted, floor } => {
                 format!(

@@ -133,7 +133,6 @@ impl World {
         Scanned {
             rows,
             bound,
-            floor: at.floor,
             gate: self.gate(at),
         }
     }

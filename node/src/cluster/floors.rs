@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trellis_spec::layout::{LayoutVersion, Partition, is_open};
 use trellis_spec::peer::Answer;
-use trellis_spec::register::{Cell, Fetch};
+use trellis_spec::register::{Cell, Fetch, Request};
 use trellis_spec::row::{Row, RowKey, is_forgettable};
 use trellis_spec::stamp::Stamp;
 use trellis_spec::tombstone::{Inward, forgotten, may_forget, report};
@@ -72,16 +72,25 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Replica {
-    /// The floor, where a row holds nothing; else it says nothing.
-    pub(super) fn floor_under(&self, shelf: Shelf, cell: &Cell<Row>) -> Result<Versioned<Stamp>, CellsError> {
-        let found = match cell.accepted {
-            Some(_) => None,
-            None => Some(self.cells().floor(shelf)?),
-        };
-        Ok(Versioned {
-            value: found.as_ref().and_then(|found| found.value).unwrap_or_default(),
-            written_at: found.map_or(Position::default(), |found| found.written_at),
-        })
+    /// The floor, where a row holds nothing and somebody looks at it; else it says nothing. No read does. A trace does:
+    /// where a row is gone, the floor tells whether it was forgotten or lost.
+    pub(super) fn floor_under(
+        &self,
+        shelf: Shelf,
+        key: &[u8],
+        cell: &Cell<Row>,
+        request: &Request<Row>,
+    ) -> Result<Versioned<Stamp>, CellsError> {
+        let is_read = matches!(request, Request::Read(_));
+        let is_looked_at = !is_read || self.recorder().is_some_and(|recorder| recorder.wants(key));
+        let (mut value, mut written_at) = (Stamp::ZERO, Position::default());
+        if cell.accepted.is_none() && is_looked_at {
+            let floor = self.cells().floor(shelf)?;
+            value = floor.value.unwrap_or_default();
+            // The answer to a read does not tell of it.
+            written_at = if is_read { written_at } else { floor.written_at };
+        }
+        Ok(Versioned { value, written_at })
     }
 
     /// Does this node serve from the rows of a shelf?

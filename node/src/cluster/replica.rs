@@ -294,7 +294,7 @@ impl Replica {
         let gate_key = gate;
         let gate = self.gate(shelf, gate_key)?;
         let cell = self.cells.load(shelf, key, needed(request))?;
-        let floor = self.floor_under(shelf, &cell.value)?;
+        let floor = self.floor_under(shelf, key, &cell.value, request)?;
         let before = cell.value.clone();
         let stored = Stored {
             cell: cell.value,
@@ -352,17 +352,14 @@ impl Replica {
         let range = self
             .cells
             .scan(shelf, from, Some(to), limit, self.limits.scan_max_bytes)?;
-        // After the rows: it stands for the tombstones that were not among them any more.
-        let floor = self.cells.floor(shelf)?;
         // What was read after a fence must not be told to those whom it keeps out.
         self.enter(at)?;
-        let position = range.written_at.max(gate.written_at).max(floor.written_at);
+        let position = range.written_at.max(gate.written_at);
         self.durable(position).await?;
         let rows = scanned_rows(range.value.cells);
         Ok(Answer::Scanned(Scanned {
             rows,
             bound: range.value.bound,
-            floor: floor.value.unwrap_or_default(),
             gate: gate.value,
         }))
     }

@@ -27,8 +27,6 @@ pub struct Scanned<K, V> {
     pub rows: Vec<(K, Accepted<V>)>,
     /// The rows below this key are all there; nothing: the range was scanned to its end.
     pub bound: Option<K>,
-    /// The partition's floor.
-    pub floor: Stamp,
     /// The gate, in the same snapshot.
     pub gate: GateState,
 }

@@ -153,7 +153,8 @@ impl Round<Taken> {
 /// What a replica said to a ballot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Promised<V> {
-    Yes(Held<V>),
+    /// Promised; this is held, under this floor.
+    Yes(Held<V>, Stamp),
     Newer(Stamp),
     TooFarAhead,
 }
@@ -161,7 +162,7 @@ pub(super) enum Promised<V> {
 impl<V: Value> Promised<V> {
     pub(super) fn of(reply: Reply<V>) -> Option<Self> {
         match reply {
-            Reply::Promise { accepted, floor } => Some(Promised::Yes(Held { accepted, floor })),
+            Reply::Promise { accepted, floor } => Some(Promised::Yes(Held { accepted }, floor)),
             Reply::Nack { seen } => Some(Promised::Newer(seen)),
             Reply::TooFarAhead => Some(Promised::TooFarAhead),
             Reply::Row { .. } | Reply::Accept | Reply::Gated => None,
@@ -169,12 +170,12 @@ impl<V: Value> Promised<V> {
     }
 
     pub(super) fn is_yes(&self) -> bool {
-        matches!(self, Promised::Yes(_))
+        matches!(self, Promised::Yes(..))
     }
 
     fn held(&self) -> Option<&Accepted<V>> {
         match self {
-            Promised::Yes(held) => held.accepted.as_ref(),
+            Promised::Yes(held, _) => held.accepted.as_ref(),
             Promised::Newer(_) | Promised::TooFarAhead => None,
         }
     }
@@ -195,8 +196,8 @@ impl<V: Value> Round<Promised<V>> {
     /// The highest floor among the promises without a row: a value at or below it may have been there, and be forgotten.
     pub(super) fn floor(&self) -> Stamp {
         let floor = |promised: &Promised<V>| match promised {
-            Promised::Yes(held) if held.accepted.is_none() => Some(held.floor),
-            Promised::Yes(_) | Promised::Newer(_) | Promised::TooFarAhead => None,
+            Promised::Yes(held, floor) if held.accepted.is_none() => Some(*floor),
+            Promised::Yes(..) | Promised::Newer(_) | Promised::TooFarAhead => None,
         };
         let floors = self.answers().filter_map(|(_, promised)| floor(promised));
         floors.max().unwrap_or(Stamp::ZERO)
@@ -206,7 +207,7 @@ impl<V: Value> Round<Promised<V>> {
     pub(super) fn newest_nack(&self) -> Option<Stamp> {
         let seen = |promised: &Promised<V>| match promised {
             Promised::Newer(seen) => Some(*seen),
-            Promised::Yes(_) | Promised::TooFarAhead => None,
+            Promised::Yes(..) | Promised::TooFarAhead => None,
         };
         self.answers().filter_map(|(_, promised)| seen(promised)).max()
     }
@@ -216,13 +217,12 @@ impl<V: Value> Round<Promised<V>> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Held<V> {
     pub(super) accepted: Option<Accepted<V>>,
-    pub(super) floor: Stamp,
 }
 
 impl<V: Value> Held<V> {
     pub(super) fn of(reply: Reply<V>) -> Option<Self> {
         match reply {
-            Reply::Row { accepted, floor } => Some(Held { accepted, floor }),
+            Reply::Row { accepted } => Some(Held { accepted }),
             Reply::Accept | Reply::Promise { .. } | Reply::Nack { .. } | Reply::Gated | Reply::TooFarAhead => None,
         }
     }

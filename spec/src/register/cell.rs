@@ -130,12 +130,12 @@ impl<V: Value> Cell<V> {
     /// before everything it tells of is durable.
     ///
     /// `floor` is the partition's: below it lie tombstones that every replica was known to hold and that were then
-    /// forgotten; a row that is not here may have been newer than a request from below the floor.
+    /// forgotten; a row that is not here may have been newer than a request from below the floor. A read does not look
+    /// at it.
     pub fn serve<R: Rules>(&self, floor: Stamp, request: &Request<V>) -> Served<V> {
         match request {
             Request::Read(fetch) => self.unchanged(Reply::Row {
                 accepted: self.fetched(*fetch),
-                floor,
             }),
             Request::Write(new) => {
                 let promise_kept = new.ballot > self.promised || R::lacks(Flaw::WriteIgnoresPromise);

@@ -46,12 +46,10 @@ pub enum Request<V> {
 /// A replica's reply about one row. Everything that it says is durable when it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reply<V> {
-    /// To `Read`: what is held, and the floor below which forgotten tombstones lie.
+    /// To `Read`: what is held. No floor comes with it, for no reader asks about one.
     Row {
         /// The value held, if any.
         accepted: Option<Accepted<V>>,
-        /// No tombstone above it was forgotten.
-        floor: Stamp,
     },
     /// To `Write`, `WriteBack` and `Accept`: it is held.
     Accept,

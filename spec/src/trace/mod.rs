@@ -25,7 +25,7 @@ use crate::row::{Row, RowKey};
 use crate::stamp::Stamp;
 
 /// How a file of a trace begins. The last byte is the version of what follows.
-pub const MAGIC: [u8; 8] = *b"TRELTRC\x03";
+pub const MAGIC: [u8; 8] = *b"TRELTRC\x04";
 
 /// One entry of a trace. Behind a [`Record::Row`] comes its [`Aftermath`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

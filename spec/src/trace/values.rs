@@ -129,9 +129,8 @@ pub fn request<'a, V, W>(of: &'a Request<V>, replace: &mut impl FnMut(&'a V) -> 
 /// The same of a reply.
 pub fn reply<'a, V, W>(of: &'a Reply<V>, replace: &mut impl FnMut(&'a V) -> W) -> Reply<W> {
     match of {
-        Reply::Row { accepted: held, floor } => Reply::Row {
+        Reply::Row { accepted: held } => Reply::Row {
             accepted: held.as_ref().map(|held| accepted(held, replace)),
-            floor: *floor,
         },
         Reply::Accept => Reply::Accept,
         Reply::Promise { accepted: held, floor } => Reply::Promise {

@@ -193,7 +193,6 @@ pub(super) fn answers() -> Vec<Vec<u8>> {
     let replies = all_accepted().into_iter().flat_map(|accepted| {
         let row = Reply::Row {
             accepted: Some(accepted.clone()),
-            floor: Stamp::default(),
         };
         [row, Reply::Nack { seen: accepted.ballot }]
     });
@@ -207,7 +206,6 @@ pub(super) fn answers() -> Vec<Vec<u8>> {
             .map(|accepted| (b"key".to_vec(), accepted))
             .collect(),
         bound: Some(b"l".to_vec()),
-        floor: Stamp::default(),
         gate: GateState::default(),
     };
     let mut answers = encoded(
