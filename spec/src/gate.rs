@@ -55,7 +55,7 @@ impl GateState {
 }
 
 /// What a deletion does next. The driver runs each as an operation on the registers named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum DeletionStep {
     /// Compare-and-swap the bucket row from active to deleting, in the name of this deletion. A deletion that finds
     /// another one there takes over from it.
@@ -72,7 +72,7 @@ pub enum DeletionStep {
 }
 
 /// What becomes of a bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Fate {
     /// It holds objects: active again.
     Active,
@@ -81,7 +81,7 @@ pub enum Fate {
 }
 
 /// How a deletion ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum DeletionOutcome {
     /// The bucket is deleted; its name may be removed.
     Deleted,
@@ -92,7 +92,7 @@ pub enum DeletionOutcome {
 }
 
 /// What came of a compare-and-swap on the bucket row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Swapped {
     /// It is done, under this ballot.
     Under(Stamp),
@@ -101,7 +101,7 @@ pub enum Swapped {
 }
 
 /// What a listing of the bucket showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Emptiness {
     /// No live row.
     Empty,
@@ -195,7 +195,7 @@ pub fn may_decide<R: Rules>(owner: OpId, me: OpId) -> bool {
 }
 
 /// What became of writing a gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Held {
     /// A majority holds it.
     Set,

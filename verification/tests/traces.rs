@@ -13,14 +13,22 @@ fn replayed(setup: Setup) -> (Run, Replayed) {
 
 #[test]
 fn what_sound_nodes_recorded_comes_out_again() {
+    let (mut syncs, mut elections, mut electors, mut deletions) = (0, 0, 0, 0);
     for (seed, nodes) in [(1, 1), (2, 3), (3, 3), (4, 5)] {
         let (run, replayed) = replayed(Setup::new(seed, nodes));
         assert!(replayed.is_good(), "{}\n{replayed}", run.setup);
         let tally = replayed.tally;
-        assert_eq!((tally.lost, tally.gaps), (0, 0));
+        assert_eq!((tally.lost, tally.cut_off, tally.gaps), (0, 0, 0));
         assert!(tally.attempts > 500 && tally.linked > tally.steps / 2, "{tally}");
+        assert!(tally.listings > 20, "{tally}");
         assert!(tally.lives > nodes as u64, "nobody crashed: {tally}");
+        syncs += tally.syncs;
+        elections += tally.elections;
+        electors += tally.electors;
+        deletions += tally.deletions;
     }
+    assert!(syncs > 20 && deletions > 0, "{syncs} {deletions}");
+    assert!(elections > 0 && electors > elections, "{elections} {electors}");
 }
 
 #[test]

@@ -4,34 +4,32 @@
 //! a replica was heard no more often than it was asked; stamps rose; nothing happened after the end.
 
 use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
 
 use trellis_spec::block::Inquiry;
 use trellis_spec::flaw::Sound;
+use trellis_spec::layout::{Election, Nominate};
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{
-    Accepted, Ask, Audience, Change, Conditional, Decision, Fetch, Read, Reply, Request, Settle, Step, Write,
+    Accepted, Ask, Attempt, Audience, Change, Conditional, ConditionalOutcome, Decision, Fetch, Read, Reply, Request,
+    Settle, Step, Value, Write,
 };
 use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
-use trellis_spec::trace::{self, AttemptRun, Event, Input, Made, Mention, Outcome, Traced, Values};
+use trellis_spec::trace::{
+    self, AttemptRun, Candidate, ElectionRun, Event, Input, Made, Mention, Outcome, Traced, Values,
+};
 
-use super::Wrong;
-use super::words::{self, Words};
+use super::words::{self, Layouts, Names, Words};
+use super::{Checked, Wrong};
 
-/// How much was checked.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Checked {
-    pub(super) told: u64,
-    pub(super) sent: u64,
-}
-
-type Said = Step<Mention, Outcome>;
+type Said<N> = Step<N, Outcome<N>>;
 
 /// Takes an attempt again, from its beginning to its end.
 pub(super) fn repeat(node: NodeId, run: &AttemptRun) -> Result<Checked, Wrong> {
     let (sets, rows) = (run.sets.clone(), RowsOf(&run.values));
     match &run.made {
-        Made::Read { fetch } => drive(node, run, Read::<Row, Sound>::new(sets, *fetch)),
+        Made::Read { fetch } => on_rows(node, run, Read::<Row, Sound>::new(sets, *fetch)),
         Made::Write {
             mode,
             op,
@@ -39,7 +37,7 @@ pub(super) fn repeat(node: NodeId, run: &AttemptRun) -> Result<Checked, Wrong> {
             until,
         } => {
             let content = rows.read(|mut row| trace::content(content, &mut row))?;
-            drive(node, run, Write::<Row, Sound>::new(*mode, sets, *op, content, *until))
+            on_rows(node, run, Write::<Row, Sound>::new(*mode, sets, *op, content, *until))
         }
         Made::Conditional { op, swap, until } => {
             let swap = match swap {
@@ -50,13 +48,77 @@ pub(super) fn repeat(node: NodeId, run: &AttemptRun) -> Result<Checked, Wrong> {
                 }),
             };
             let attempt: Conditional<Row, Told, Sound> = Conditional::new(sets, *op, Told(swap), *until);
-            drive(node, run, attempt)
+            on_rows(node, run, attempt)
         }
-        Made::Settle => drive(node, run, Settle::<Row, Sound>::new(sets, 0)),
+        Made::Settle => on_rows(node, run, Settle::<Row, Sound>::new(sets, 0)),
         Made::Inquiry { owner, version, until } => {
             let attempt = Inquiry::<Row, Sound>::new(sets, owner.clone(), *version, *until);
-            drive(node, run, attempt)
+            on_rows(node, run, attempt)
         }
+    }
+}
+
+fn on_rows<A: Traced>(node: NodeId, run: &AttemptRun, attempt: A) -> Result<Checked, Wrong> {
+    let machine = match run.made {
+        Made::Read { .. } => "a read",
+        Made::Write { .. } => "a write",
+        Made::Conditional { .. } => "a conditional write",
+        Made::Settle => "a settling",
+        Made::Inquiry { .. } => "an inquiry",
+    };
+    let (key, node) = (words::key(&run.key), words::node(node));
+    let driver = Driver::new(
+        format!("{machine} of {key} at {node}"),
+        run.sets.clone(),
+        run.values.clone(),
+    );
+    driver.drive(&run.events, attempt, |outcome: &A::Outcome, mention| {
+        A::outcome(outcome, &mut |row: &Row| mention(row))
+    })
+}
+
+/// Takes a candidacy again, from its beginning to its end.
+pub(super) fn candidacy(node: NodeId, run: &ElectionRun) -> Result<Checked, Wrong> {
+    let machine = format!("a candidacy for layout {} at {}", run.version.0, words::node(node));
+    let attempt: Election<Candidate, Sound> =
+        Conditional::new(run.sets.clone(), run.op, Nominate::new(run.candidate), u64::MAX);
+    let driver = Driver::new(machine, run.sets.clone(), Layouts);
+    driver.drive(&run.events, attempt, |outcome: &ConditionalOutcome<Candidate>, _| {
+        trace::elected(outcome, |candidate| *candidate)
+    })
+}
+
+/// What a record has in the place of values, and the values.
+trait Language: Names<Name: Clone + PartialEq + Debug> {
+    /// What machines take when they are run again.
+    type Value: Value;
+    /// The value, if the record has it.
+    fn value(&self, of: &Self::Name) -> Option<Self::Value>;
+    /// The name of a value, which may only come up now.
+    fn named(&mut self, value: &Self::Value) -> Self::Name;
+}
+
+impl Language for Values {
+    type Value = Row;
+
+    fn value(&self, of: &Mention) -> Option<Row> {
+        self.get(*of)
+    }
+
+    fn named(&mut self, value: &Row) -> Mention {
+        self.mention(value)
+    }
+}
+
+impl Language for Layouts {
+    type Value = Candidate;
+
+    fn value(&self, of: &Candidate) -> Option<Candidate> {
+        Some(*of)
+    }
+
+    fn named(&mut self, value: &Candidate) -> Candidate {
+        *value
     }
 }
 
@@ -86,69 +148,75 @@ impl RowsOf<'_> {
             is_missing |= found.is_none();
             found.unwrap_or(Row::Gate(trellis_spec::gate::Gate::Open))
         });
-        if is_missing {
-            Err(Wrong::form("every value that a record mentions must be in it"))
-        } else {
-            Ok(read)
-        }
+        if is_missing { Err(Wrong::missing()) } else { Ok(read) }
     }
 }
 
 /// What is known of an attempt between two events.
-struct Driver<'a> {
-    node: NodeId,
-    run: &'a AttemptRun,
+struct Driver<N: Language> {
+    machine: String,
     sets: ReplicaSets,
-    last: Option<Said>,
+    last: Option<Said<N::Name>>,
     /// The newest stamp that it was given.
     stamp: Option<Stamp>,
     /// The last request, and for whom it is that it was not sent to yet.
-    asked: Option<Ask<Mention>>,
+    asked: Option<Ask<N::Name>>,
     due: Vec<NodeId>,
     /// Requests that were not answered, by round and node.
     open: BTreeMap<(u32, NodeId), u32>,
     /// The record's values, and those that only come up now.
-    values: Values,
+    values: N,
 }
 
-fn drive<A: Traced>(node: NodeId, run: &AttemptRun, mut attempt: A) -> Result<Checked, Wrong> {
-    let mut driver = Driver {
-        node,
-        run,
-        sets: run.sets.clone(),
-        last: None,
-        stamp: None,
-        asked: None,
-        due: Vec::new(),
-        open: BTreeMap::new(),
-        values: run.values.clone(),
-    };
-    let mut checked = Checked::default();
-    for event in &run.events {
-        match event {
-            Event::Sent(to, request) => {
-                driver.sent(*to, request)?;
-                checked.sent += 1;
-            }
-            Event::Told(input, recorded) => {
-                driver.may_be_told(input)?;
-                let expected = driver.tell(&mut attempt, input)?;
-                if expected != *recorded {
-                    return Err(driver.differs(input, &expected, recorded));
-                }
-                driver.said(expected);
-                checked.told += 1;
-            }
+impl<N: Language> Driver<N> {
+    fn new(machine: String, sets: ReplicaSets, values: N) -> Self {
+        Driver {
+            machine,
+            sets,
+            last: None,
+            stamp: None,
+            asked: None,
+            due: Vec::new(),
+            open: BTreeMap::new(),
+            values,
         }
     }
-    driver.all_sent(&"the end of the record")?;
-    Ok(checked)
-}
 
-impl Driver<'_> {
+    /// Runs `attempt` through the events; `end` gives its outcome in the terms of a record.
+    fn drive<A: Attempt<N::Value>>(
+        mut self,
+        events: &[Event<N::Name>],
+        mut attempt: A,
+        end: impl Fn(&A::Outcome, &mut dyn FnMut(&N::Value) -> N::Name) -> Outcome<N::Name>,
+    ) -> Result<Checked, Wrong> {
+        let mut checked = Checked::default();
+        for event in events {
+            match event {
+                Event::Sent(to, request) => {
+                    self.sent(*to, request)?;
+                    checked.sent += 1;
+                }
+                Event::Told(input, recorded) => {
+                    self.may_be_told(input)?;
+                    let step = self.tell(&mut attempt, input)?;
+                    let values = &mut self.values;
+                    let mut named = |value: &N::Value| values.named(value);
+                    let expected = trace::step(&step, &mut named, |outcome, named| end(outcome, named));
+                    if expected != *recorded {
+                        return Err(self.differs(input, &expected, recorded));
+                    }
+                    self.said(expected);
+                    checked.told += 1;
+                }
+            }
+        }
+        self.all_sent(&"the end of the record")?;
+        Ok(checked)
+    }
+
     /// May this happen now?
-    fn may_be_told(&mut self, input: &Input) -> Result<(), Wrong> {
-        let words = Words(&self.run.values);
+    fn may_be_told(&mut self, input: &Input<N::Name>) -> Result<(), Wrong> {
+        let words = Words(&self.values);
         self.all_sent(&words.input(input))?;
         let is_over = matches!(self.last, Some(Step::Done(_)));
         let is_first = self.last.is_none();
@@ -187,26 +255,32 @@ impl Driver<'_> {
         }
     }
 
-    fn tell<A: Traced>(&mut self, attempt: &mut A, input: &Input) -> Result<Said, Wrong> {
-        let step = match input {
+    fn tell<A: Attempt<N::Value>>(
+        &self,
+        attempt: &mut A,
+        input: &Input<N::Name>,
+    ) -> Result<Step<N::Value, A::Outcome>, Wrong> {
+        Ok(match input {
             Input::Start(stamp) => attempt.start(*stamp),
             Input::Again(stamp) => attempt.again(*stamp),
             Input::Reply(round, from, reply) => attempt.on_reply(*round, *from, self.reply(reply)?),
             Input::Patience => attempt.on_patience(),
             Input::View(sets) => attempt.on_view(sets.clone()),
             Input::Deadline => Step::Done(attempt.on_deadline()),
-        };
-        let mut mention = |row: &Row| self.values.mention(row);
-        Ok(trace::step(&step, &mut mention, |outcome, mention| {
-            A::outcome(outcome, mention)
-        }))
+        })
     }
 
-    fn reply(&self, reply: &Reply<Mention>) -> Result<Reply<Row>, Wrong> {
-        RowsOf(&self.run.values).read(|mut row| trace::reply(reply, &mut row))
+    fn reply(&self, reply: &Reply<N::Name>) -> Result<Reply<N::Value>, Wrong> {
+        let mut is_missing = false;
+        trace::reply(reply, &mut |name| is_missing |= self.values.value(name).is_none());
+        if is_missing {
+            return Err(Wrong::missing());
+        }
+        let mut value = |name: &N::Name| self.values.value(name).expect("none is missing");
+        Ok(trace::reply(reply, &mut value))
     }
 
-    fn said(&mut self, step: Said) {
+    fn said(&mut self, step: Said<N::Name>) {
         if let Step::Ask(ask) = &step {
             self.due = match ask.audience {
                 Audience::All => self.sets.members(),
@@ -217,8 +291,8 @@ impl Driver<'_> {
         self.last = Some(step);
     }
 
-    fn sent(&mut self, to: NodeId, request: &Request<Mention>) -> Result<(), Wrong> {
-        let words = Words(&self.run.values);
+    fn sent(&mut self, to: NodeId, request: &Request<N::Name>) -> Result<(), Wrong> {
+        let words = Words(&self.values);
         let sent = format!("{} to {}", words.request(request), words::node(to));
         let Some(ask) = &self.asked else {
             return Err(self.wrong("nothing was asked for", "nothing sent", &sent));
@@ -240,16 +314,16 @@ impl Driver<'_> {
     }
 
     /// Was everything sent before this happened?
-    fn all_sent(&self, next: &dyn std::fmt::Display) -> Result<(), Wrong> {
+    fn all_sent(&self, next: &dyn Display) -> Result<(), Wrong> {
         let Some((node, ask)) = self.due.first().zip(self.asked.as_ref()) else {
             return Ok(());
         };
-        let asked = Words(&self.run.values).request(&ask.request);
+        let asked = Words(&self.values).request(&ask.request);
         let expected = format!("{asked} sent to {}", words::node(*node));
         Err(self.wrong(&asked, &expected, &format!("it was not, before {next}")))
     }
 
-    fn differs(&self, input: &Input, expected: &Said, recorded: &Said) -> Wrong {
+    fn differs(&self, input: &Input<N::Name>, expected: &Said<N::Name>, recorded: &Said<N::Name>) -> Wrong {
         let words = Words(&self.values);
         let (mut one, mut other) = (words.step(expected), words.step(recorded));
         if one == other {
@@ -259,19 +333,8 @@ impl Driver<'_> {
     }
 
     fn wrong(&self, input: &str, expected: &str, recorded: &str) -> Wrong {
-        let machine = match self.run.made {
-            Made::Read { .. } => "a read",
-            Made::Write { .. } => "a write",
-            Made::Conditional { .. } => "a conditional write",
-            Made::Settle => "a settling",
-            Made::Inquiry { .. } => "an inquiry",
-        };
         Wrong {
-            machine: format!(
-                "{machine} of {} at {}",
-                words::key(&self.run.key),
-                words::node(self.node)
-            ),
+            machine: self.machine.clone(),
             input: input.to_owned(),
             expected: expected.to_owned(),
             recorded: recorded.to_owned(),

@@ -9,8 +9,12 @@
 //! there is checked; what is missing is counted.
 
 mod attempt;
+mod deletion;
+mod elector;
 mod file;
+mod pages;
 mod rows;
+mod sync;
 mod words;
 
 use std::collections::BTreeMap;
@@ -19,6 +23,7 @@ use std::fmt::{self, Display, Formatter};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::trace::{Aftermath, Opened, Record, RowStep};
 
+use elector::Ballots;
 use file::{Contents, Frames};
 pub use file::{Part, read_folder};
 use rows::Rows;
@@ -58,16 +63,36 @@ pub struct Tally {
     pub steps: u64,
     /// Of them, those whose row was known from an earlier step.
     pub linked: u64,
-    /// Attempts.
+    /// Attempts on rows.
     pub attempts: u64,
+    /// Pages of listings.
+    pub listings: u64,
+    /// Syncs of rows.
+    pub syncs: u64,
+    /// Candidacies.
+    pub elections: u64,
+    /// Steps of electors.
+    pub electors: u64,
+    /// Deletions of buckets.
+    pub deletions: u64,
     /// Steps of attempts.
     pub told: u64,
     /// Requests that were sent for them.
     pub sent: u64,
+    /// Records that end before their attempt did, for its pages were too large.
+    pub cut_off: u64,
     /// Records that the nodes left out.
     pub lost: u64,
     /// Places where parts of a trace are missing, or cut off before the node's end.
     pub gaps: u64,
+}
+
+/// How much of one attempt was checked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Checked {
+    told: u64,
+    sent: u64,
+    cut_off: u64,
 }
 
 /// What came of a replay.
@@ -86,6 +111,25 @@ struct Node {
     number: u64,
     is_closed: bool,
     rows: Rows,
+    ballots: Ballots,
+}
+
+impl Node {
+    /// Something is missing here.
+    fn forget(&mut self) {
+        self.rows.forget();
+        self.ballots = Ballots::default();
+    }
+
+    fn reopened(&mut self) {
+        self.ballots.reopened();
+        self.rows.reopened();
+    }
+
+    fn crashed(&mut self) {
+        self.ballots.crashed(self.rows.durable());
+        self.rows.crashed();
+    }
 }
 
 /// Takes all steps of these parts again. Parts of one node must follow each other in the order of their names.
@@ -160,12 +204,35 @@ impl Replay {
             Record::Attempt(run) => {
                 let checked = attempt::repeat(node, &run)?;
                 self.tally.attempts += 1;
-                self.tally.told += checked.told;
-                self.tally.sent += checked.sent;
+                self.tally.add(checked);
+            }
+            Record::Listing(run) => {
+                let checked = pages::listing(node, &run)?;
+                self.tally.listings += 1;
+                self.tally.add(checked);
+            }
+            Record::Sync(run) => {
+                let checked = sync::sync(node, &run)?;
+                self.tally.syncs += 1;
+                self.tally.add(checked);
+            }
+            Record::Election(run) => {
+                let checked = attempt::candidacy(node, &run)?;
+                self.tally.elections += 1;
+                self.tally.add(checked);
+            }
+            Record::Deletion(run) => {
+                let checked = deletion::deletion(node, &run)?;
+                self.tally.deletions += 1;
+                self.tally.add(checked);
+            }
+            Record::Elector(step) => {
+                known.ballots.step(node, &step)?;
+                self.tally.electors += 1;
             }
             Record::Lost(records) => {
                 self.tally.lost = self.tally.lost.saturating_add(records);
-                known.rows.forget();
+                known.forget();
             }
             Record::Closed => known.is_closed = true,
             Record::Copied {
@@ -191,11 +258,11 @@ impl Replay {
         let begins = opened.part == 0;
         match (is_next, goes_on, begins) {
             (true, true, false) => {}
-            (true, false, true) if known.is_closed => known.rows.reopened(),
-            (true, false, true) => known.rows.crashed(),
+            (true, false, true) if known.is_closed => known.reopened(),
+            (true, false, true) => known.crashed(),
             (true | false, ..) => {
                 self.tally.gaps += u64::from(known.last.is_some() || !begins);
-                known.rows.forget();
+                known.forget();
             }
         }
         self.tally.lives += u64::from(begins);
@@ -205,7 +272,20 @@ impl Replay {
     }
 }
 
+impl Tally {
+    fn add(&mut self, checked: Checked) {
+        self.told += checked.told;
+        self.sent += checked.sent;
+        self.cut_off += checked.cut_off;
+    }
+}
+
 impl Wrong {
+    /// A record lacks a value.
+    fn missing() -> Self {
+        Wrong::form("every value that a record mentions must be in it")
+    }
+
     /// The trace is not made as traces are.
     fn form(what: &str) -> Self {
         Wrong {
@@ -248,15 +328,23 @@ impl Display for Tally {
             steps,
             linked,
             attempts,
+            listings,
+            syncs,
+            elections,
+            electors,
+            deletions,
             told,
             sent,
+            cut_off,
             lost,
             gaps,
         } = self;
         write!(
             f,
             "{files} files of {lives} lives: {steps} steps of replicas, {linked} of them on rows known from before; \
-             {attempts} attempts with {told} steps and {sent} requests; {lost} records left out, {gaps} gaps"
+             {attempts} attempts on rows, {listings} pages of listings, {syncs} syncs, \
+             {deletions} deletions of buckets, {elections} candidacies and {electors} steps of electors, with {told} steps and {sent} requests; \
+             {cut_off} records cut off, {lost} left out, {gaps} gaps"
         )
     }
 }

@@ -58,6 +58,11 @@ enum Certainty {
 }
 
 impl Rows {
+    /// Every change up to this position was durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable
+    }
+
     /// Something is missing here.
     pub(super) fn forget(&mut self) {
         self.known.clear();

@@ -7,13 +7,41 @@ use trellis_spec::register::{
 };
 use trellis_spec::row::{Body, Row};
 use trellis_spec::stamp::Stamp;
-use trellis_spec::trace::{self, Input, Mention, Outcome, Values};
+use trellis_spec::trace::{self, Candidate, Input, Mention, Outcome, Values};
 
-/// The words for what mentions these values.
-pub(super) struct Words<'a>(pub(super) &'a Values);
+/// What a record has in the place of values, in words.
+pub(super) trait Names {
+    /// What stands for a value.
+    type Name;
+    /// The value, or why there is none.
+    fn name(&self, of: &Self::Name) -> String;
+}
 
-/// A value, or why there is none.
-struct Named(Option<Row>);
+impl Names for Values {
+    type Name = Mention;
+
+    fn name(&self, of: &Mention) -> String {
+        let row = self.get(*of);
+        row.map_or("a value that the record does not have".to_owned(), |row| value(&row))
+    }
+}
+
+/// Layouts that somebody stands for.
+pub(super) struct Layouts;
+
+impl Names for Layouts {
+    type Name = Candidate;
+
+    fn name(&self, of: &Candidate) -> String {
+        format!("the layout {:016x}", of.0.0)
+    }
+}
+
+/// The words for what names values like this.
+pub(super) struct Words<'a, N>(pub(super) &'a N);
+
+/// A value in words.
+struct Named(String);
 
 pub(super) fn node(node: NodeId) -> String {
     format!("node {:016x}", node.0)
@@ -37,15 +65,15 @@ pub(super) fn key(key: &[u8]) -> String {
 }
 
 pub(super) fn cell(of: &Cell<Row>) -> String {
-    show_cell(&trace::cell(of, &mut |row| Named(Some(row.clone()))))
+    show_cell(&trace::cell(of, &mut |row| Named(value(row))))
 }
 
-impl Words<'_> {
-    pub(super) fn cell(&self, of: &Cell<Mention>) -> String {
+impl<N: Names> Words<'_, N> {
+    pub(super) fn cell(&self, of: &Cell<N::Name>) -> String {
         show_cell(&trace::cell(of, &mut |mention| self.named(mention)))
     }
 
-    pub(super) fn request(&self, of: &Request<Mention>) -> String {
+    pub(super) fn request(&self, of: &Request<N::Name>) -> String {
         match trace::request(of, &mut |mention| self.named(mention)) {
             Request::Read(fetch) => format!("read ({fetch:?})"),
             Request::Write(new) => format!("write {}", show(&new)),
@@ -61,7 +89,7 @@ impl Words<'_> {
         }
     }
 
-    pub(super) fn reply(&self, of: &Reply<Mention>) -> String {
+    pub(super) fn reply(&self, of: &Reply<N::Name>) -> String {
         match trace::reply(of, &mut |mention| self.named(mention)) {
             Reply::Row { accepted } => format!("holds {}", show_some(accepted.as_ref())),
             Reply::Accept => "accepted".to_owned(),
@@ -78,7 +106,7 @@ impl Words<'_> {
         }
     }
 
-    pub(super) fn input(&self, of: &Input) -> String {
+    pub(super) fn input(&self, of: &Input<N::Name>) -> String {
         match of {
             Input::Start(stamp) => format!("begin under {}", self::stamp(*stamp)),
             Input::Again(stamp) => format!("go on under {}", self::stamp(*stamp)),
@@ -94,7 +122,7 @@ impl Words<'_> {
         }
     }
 
-    pub(super) fn step(&self, of: &Step<Mention, Outcome>) -> String {
+    pub(super) fn step(&self, of: &Step<N::Name, Outcome<N::Name>>) -> String {
         match of {
             Step::Wait => "wait".to_owned(),
             Step::Ask(ask) => {
@@ -109,8 +137,8 @@ impl Words<'_> {
         }
     }
 
-    fn outcome(&self, of: &Outcome) -> String {
-        let some = |held: &Option<Accepted<Mention>>| show_some(held.as_ref().map(|held| self.accepted(held)).as_ref());
+    fn outcome(&self, of: &Outcome<N::Name>) -> String {
+        let some = |held: &Option<Accepted<N::Name>>| show_some(held.as_ref().map(|held| self.accepted(held)).as_ref());
         match of {
             Outcome::Read(ReadOutcome::Found(found)) => format!("done: found {}", some(found)),
             Outcome::Read(ReadOutcome::Gated) => "done: gated".to_owned(),
@@ -134,12 +162,16 @@ impl Words<'_> {
         }
     }
 
-    fn accepted(&self, of: &Accepted<Mention>) -> Accepted<Named> {
+    pub(super) fn held(&self, of: &Accepted<N::Name>) -> String {
+        show(&self.accepted(of))
+    }
+
+    fn accepted(&self, of: &Accepted<N::Name>) -> Accepted<Named> {
         trace::accepted(of, &mut |mention| self.named(mention))
     }
 
-    fn named(&self, mention: &Mention) -> Named {
-        Named(self.0.get(*mention))
+    fn named(&self, name: &N::Name) -> Named {
+        Named(self.0.name(name))
     }
 }
 
@@ -154,9 +186,8 @@ fn show_some(held: Option<&Accepted<Named>>) -> String {
 
 fn show(held: &Accepted<Named>) -> String {
     let content = match &held.content {
-        Content::Value(Named(Some(row))) => value(row),
-        Content::Value(Named(None)) => "a value that the record does not have".to_owned(),
-        Content::Tombstone => "a tombstone".to_owned(),
+        Content::Value(Named(value)) => value.as_str(),
+        Content::Tombstone => "a tombstone",
     };
     let op = &hex(&held.op.0)[..8];
     let base = held
@@ -190,6 +221,6 @@ fn body(body: &Body) -> String {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

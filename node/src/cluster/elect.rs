@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use trellis_spec::layout::{Election, Forced, Layout, Unfit, election, electors, fit};
+use trellis_spec::layout::{Forced, Layout, Unfit, electors, fit};
 use trellis_spec::quorum::NodeId;
-use trellis_spec::register::{Ask, Attempt, Audience, ConditionalOutcome, Content, Step};
+use trellis_spec::register::{Ask, Audience, ConditionalOutcome, Content, Step};
 use trellis_spec::stamp::Stamp;
 
 use super::coordinator::Coordinator;
@@ -13,6 +13,7 @@ use super::epochs::Out;
 use super::layouts::LayoutsError;
 use super::tidings::{Question, Told};
 use super::tries::Tries;
+use super::watched::WatchedElection;
 use crate::env::Boxed;
 use crate::seeded::NodeRules;
 
@@ -73,7 +74,7 @@ impl Coordinator {
         let Some(newest) = knowledge.newest() else {
             return Err(ElectError::Unreached);
         };
-        let mut candidacy: Election<Layout, NodeRules> = election(newest, next.clone());
+        let mut candidacy = WatchedElection::new(self.replica.recorder(), newest, &next);
         let elected = match self.campaign(&mut candidacy, newest, &next).await? {
             Some(elected) => elected,
             None => return self.told(&next),
@@ -122,7 +123,7 @@ impl Coordinator {
     /// The layout that is elected; nothing if it was heard of in another way.
     async fn campaign(
         &self,
-        candidacy: &mut Election<Layout, NodeRules>,
+        candidacy: &mut WatchedElection<'_>,
         newest: &Layout,
         next: &Layout,
     ) -> Result<Option<Layout>, ElectError> {
@@ -140,7 +141,7 @@ impl Coordinator {
         let outcome = loop {
             match step {
                 Step::Done(outcome) => break outcome,
-                Step::Ask(ask) => calls.extend(self.ask_electors(&voters, next, &ask)),
+                Step::Ask(ask) => calls.extend(self.ask_electors(candidacy, &voters, next, &ask)),
                 Step::Again { above } => {
                     self.pause(&mut tries, super::coordinator::Contention::Expected).await;
                     stamp = self.stamp(above.max(stamp));
@@ -177,7 +178,13 @@ impl Coordinator {
         }
     }
 
-    fn ask_electors<'a>(&'a self, voters: &[NodeId], next: &Layout, ask: &Ask<Layout>) -> Vec<Boxed<'a, Heard>> {
+    fn ask_electors<'a>(
+        &'a self,
+        candidacy: &mut WatchedElection<'_>,
+        voters: &[NodeId],
+        next: &Layout,
+        ask: &Ask<Layout>,
+    ) -> Vec<Boxed<'a, Heard>> {
         let asked = |node: &&NodeId| match ask.audience {
             Audience::All => true,
             Audience::One(one) => one == **node,
@@ -185,6 +192,7 @@ impl Coordinator {
         let after = self.layouts().now().mark();
         let call = |node: &NodeId| -> Boxed<'a, Heard> {
             let (node, round) = (*node, ask.round);
+            candidacy.sent(node, &ask.request);
             let question = Question::Elect(next.version, after, ask.request.clone());
             Box::pin(async move { (round, node, self.ask_elector(node, &question).await) })
         };

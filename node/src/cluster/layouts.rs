@@ -16,6 +16,7 @@ use trellis_spec::layout::{
 use trellis_spec::peer::Peer;
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Cell, Reply, Request};
+use trellis_spec::trace::{ElectorStep, Kept, Record};
 
 use super::changes::{Changes, Signal};
 use super::dates::{Dates, retired};
@@ -24,6 +25,7 @@ use super::wire::{DecodeError, decode, encode};
 use crate::env::Env;
 use crate::seeded::NodeRules;
 use crate::storage::{Batch, Change, Position, Room, Rows, RowsError};
+use crate::trace::Recorder;
 
 /// The table of the row store, and its parts.
 const LAYOUTS: u8 = b'l';
@@ -309,19 +311,25 @@ impl Layouts {
         &self,
         version: LayoutVersion,
         request: &Request<Layout>,
+        recorder: Option<&Recorder>,
     ) -> Result<(Reply<Layout>, Position), LayoutsError> {
         let _writing = self.lock();
         let key = election_key(version);
         let stored = self.rows.get(&key)?;
         let cell: Cell<Layout> = stored.value.as_deref().map(decode).transpose()?.unwrap_or_default();
         let served = serve_elector::<Layout, NodeRules>(&cell, request);
-        let position = match served.changed {
+        let (position, kept) = match &served.changed {
             Some(changed) => {
-                let batch = vec![(key, Change::Put(encode(&changed)))];
-                self.rows.apply_within(batch, Room::Upkeep)?
+                let batch = vec![(key, Change::Put(encode(changed)))];
+                let position = self.rows.apply_within(batch, Room::Upkeep)?;
+                (position, Kept::Replaced(position.0))
             }
-            None => stored.written_at,
+            None => (stored.written_at, Kept::AsItWas),
         };
+        if let Some(recorder) = recorder {
+            let step = ElectorStep::taken(version, &cell, request, &served, kept);
+            recorder.record(&Record::Elector(step));
+        }
         Ok((served.reply, position))
     }
 

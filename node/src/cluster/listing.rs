@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use trellis_spec::gate::Gate;
-use trellis_spec::listing::{Counted, Listing, ListingStep, Page};
+use trellis_spec::listing::{Counted, ListingStep, Page};
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::register::Fetch;
 use trellis_spec::row::{Address, Placement, Row, RowKey};
@@ -12,8 +12,8 @@ use trellis_spec::row::{Address, Placement, Row, RowKey};
 use super::coordinator::{Coordinator, Place, Target};
 use super::operations::ClusterError;
 use super::replica::Payload;
+use super::watched::WatchedListing;
 use crate::link::Lane;
-use crate::seeded::NodeRules;
 
 /// A range of rows to read.
 pub struct Span {
@@ -44,6 +44,13 @@ enum Scan {
     Moved(Place),
 }
 
+impl Span {
+    /// At most so many rows are asked of one replica.
+    pub(super) fn limit_of_one(&self) -> u32 {
+        u32::try_from(self.limit).unwrap_or(u32::MAX)
+    }
+}
+
 impl Coordinator {
     /// One page of a range, as a majority holds it; what differs is repaired before it is returned.
     pub async fn list(&self, span: &Span, counted: Counted) -> Result<Listed, ClusterError> {
@@ -72,10 +79,11 @@ impl Coordinator {
     }
 
     async fn scan_at(&self, place: &Place, span: &Span, counted: Counted) -> Scan {
-        let mut listing: Listing<RowKey, Row, NodeRules> = Listing::new(place.sets.clone(), counted);
+        let mut listing = WatchedListing::new(self.replica.recorder(), place, span, counted);
         let mut calls = FuturesUnordered::new();
         for node in self.nearest_first(place.sets.members()) {
-            let limit = u32::try_from(span.limit).unwrap_or(u32::MAX);
+            listing.asked(node);
+            let limit = span.limit_of_one();
             let (from, to, gate) = (span.from.clone(), span.to.clone(), span.gate.clone());
             let call = Call::Scan { from, to, limit, gate };
             let envelope = Envelope {

@@ -64,5 +64,6 @@ pub use repair::{Evidence, Repairer, Repairs};
 pub use replica::{Replica, ReplicaService};
 pub use scrub::Scrubber;
 pub use standing::{Life, Standing};
+pub(crate) use watched::WatchedDeletion;
 pub use wire::{DecodeError, decode, encode};
 pub use workers::{PartitionWork, Worker, WorkerError, WorkerReport, WorkerState, Workers};

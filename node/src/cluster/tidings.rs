@@ -265,8 +265,11 @@ impl Replica {
         if !is_trusted || !is_elector || known.out().is_some() {
             return Ok(Told::Nothing);
         }
-        let (reply, position) = layouts.serve_election(version, request)?;
+        let (reply, position) = layouts.serve_election(version, request, self.recorder())?;
         self.cells().durable(position).await.map_err(|_| closed())?;
+        if let Some(recorder) = self.recorder() {
+            recorder.durable(position);
+        }
         Ok(Told::Elector(reply))
     }
 }

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use trellis_s3api::bucket::BucketInfo;
 use trellis_s3api::error::StoreError;
-use trellis_spec::gate::{Deletion, DeletionOutcome, DeletionStep, Emptiness, Fate, GateState, Held, Swapped};
+use trellis_spec::gate::{DeletionOutcome, DeletionStep, Emptiness, Fate, GateState, Held, Swapped};
 use trellis_spec::listing::Counted;
 use trellis_spec::register::{Content, OpId};
 use trellis_spec::row::{
@@ -14,7 +14,7 @@ use trellis_spec::stamp::Stamp;
 use super::buckets::control;
 use super::commit::bucket_id;
 use super::{ClusterStore, read_failed, write_failed};
-use crate::cluster::{ClusterError, Span, Target};
+use crate::cluster::{ClusterError, Span, Target, WatchedDeletion};
 
 /// Rows that one deletion settles because they stood in its way.
 const BROUGHT_TO_LIGHT_MAX: usize = 8;
@@ -24,11 +24,12 @@ impl ClusterStore {
     pub(super) async fn remove_bucket(&self, bucket: &BucketInfo) -> Result<(), StoreError> {
         let id = bucket_id(bucket);
         let me = self.fresh_op();
-        let (mut deletion, mut doubtful) = (Deletion::default(), Vec::new());
+        let mut deletion = WatchedDeletion::new(self.coordinator.replica.recorder(), id);
+        let mut doubtful = Vec::new();
         let view = || self.coordinator.place(&Placement::Index(id, 0)).view;
         let mut closed_under = view();
         loop {
-            deletion = match deletion.step() {
+            match deletion.step() {
                 DeletionStep::Claim => deletion.on_swapped(self.claim_bucket(id, me).await?),
                 DeletionStep::SetGate(state) => {
                     closed_under = view();
@@ -50,7 +51,7 @@ impl ClusterStore {
                     return Err(StoreError::BucketNotEmpty);
                 }
                 DeletionStep::Done(DeletionOutcome::Overtaken) => return Err(StoreError::SlowDown),
-            };
+            }
         }
         self.buckets.remove(&bucket.name);
         self.free_name(bucket, id).await;

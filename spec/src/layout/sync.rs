@@ -81,9 +81,9 @@ struct Page<K> {
     bound: Option<K>,
 }
 
-/// What a sync wants next.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SyncStep<K, V> {
+/// What a sync wants next. Records of it have the announcement in the place of the proof.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SyncStep<K, V, D = Synced> {
     /// More answers.
     Wait,
     /// The rows from this key on, of every node that [`Sources::pulled`] names, itself included.
@@ -109,11 +109,11 @@ pub enum SyncStep<K, V> {
     /// if the bucket is there. A deletion that was abandoned has to be taken over, or this waits for ever.
     Gated(K),
     /// This made durable, then announced.
-    Done(Synced),
+    Done(D),
 }
 
 /// What became of the bucket of a row that the gate keeps from being settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GatedRow {
     /// It is there, or its deletion is not decided.
     BucketThere,

@@ -18,8 +18,8 @@ pub enum Standing {
     Damaged,
 }
 
-/// Whom a sync pulls from, and whom it settles rows at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Whom a sync pulls from, and whom it settles rows at. Traces have it too; what is read from one proves nothing to a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sources {
     pub(super) me: NodeId,
     pub(super) partition: Partition,
@@ -59,6 +59,11 @@ impl Sources {
             pulled: sets.into_iter().collect(),
             settled: settled.into_iter().collect(),
         }
+    }
+
+    /// What is synced.
+    pub fn partition(&self) -> Partition {
+        self.partition
     }
 
     /// The view that pulls and settles carry.

@@ -32,7 +32,8 @@ pub struct Scanned<K, V> {
 }
 
 /// A merged page.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound(deserialize = "K: Ord + Deserialize<'de>, V: Deserialize<'de>"))]
 pub struct Page<K, V> {
     /// The newest version of every row below the bound, tombstones included.
     pub rows: BTreeMap<K, Accepted<V>>,
@@ -43,7 +44,7 @@ pub struct Page<K, V> {
 }
 
 /// Which answers count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Counted {
     /// All.
     All,
@@ -61,7 +62,8 @@ pub struct Listing<K, V, R> {
 }
 
 /// How a listing stands.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound(deserialize = "K: Ord + Deserialize<'de>, V: Deserialize<'de>"))]
 pub enum ListingStep<K, V> {
     /// More answers are needed.
     Wait,

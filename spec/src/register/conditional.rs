@@ -110,6 +110,11 @@ impl<V: Value, C: Change<V>, R: Rules> Conditional<V, C, R> {
         }
     }
 
+    /// The operation.
+    pub fn op(&self) -> OpId {
+        self.op
+    }
+
     fn look(&mut self) -> ConditionalStep<V> {
         self.rounds += 1;
         self.phase = Phase::Looking(Round::numbered(self.rounds));
@@ -338,14 +343,6 @@ impl<C: Change<Row> + Guarded, R: Rules> Traced for Conditional<Row, C, R> {
     }
 
     fn outcome<F: FnMut(&Row) -> Mention>(outcome: &ConditionalOutcome<Row>, mention: &mut F) -> Outcome {
-        Outcome::Conditional(match outcome {
-            ConditionalOutcome::Written(value) => ConditionalOutcome::Written(trace::accepted(value, mention)),
-            ConditionalOutcome::Refused(value) => {
-                ConditionalOutcome::Refused(value.as_ref().map(|value| trace::accepted(value, mention)))
-            }
-            ConditionalOutcome::Gated => ConditionalOutcome::Gated,
-            ConditionalOutcome::Unknown => ConditionalOutcome::Unknown,
-            ConditionalOutcome::Unreached => ConditionalOutcome::Unreached,
-        })
+        Outcome::Conditional(trace::conditional(outcome, mention))
     }
 }

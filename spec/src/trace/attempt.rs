@@ -78,22 +78,22 @@ pub enum Made {
 
 /// What happened to an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
+pub enum Event<T = Mention> {
     /// It was told something, and said what to do next.
-    Told(Input, Step<Mention, Outcome>),
+    Told(Input<T>, Step<T, Outcome<T>>),
     /// This was sent for it.
-    Sent(NodeId, Request<Mention>),
+    Sent(NodeId, Request<T>),
 }
 
 /// What an attempt was told: its methods, as values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Input {
+pub enum Input<T = Mention> {
     /// Begin under this stamp.
     Start(Stamp),
     /// Go on under this stamp.
     Again(Stamp),
     /// A reply to the request of this round.
-    Reply(u32, NodeId, Reply<Mention>),
+    Reply(u32, NodeId, Reply<T>),
     /// Replicas had ample time.
     Patience,
     /// The view rose; these are the replicas.
@@ -104,19 +104,19 @@ pub enum Input {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
+pub enum Outcome<T = Mention> {
     /// A read.
-    Read(ReadOutcome<Mention>),
+    Read(ReadOutcome<T>),
     /// A write.
     Write(WriteOutcome),
     /// A conditional write.
-    Conditional(ConditionalOutcome<Mention>),
+    Conditional(ConditionalOutcome<T>),
     /// A row was settled.
-    Settle(SettleOutcome<Mention>),
+    Settle(SettleOutcome<T>),
     /// An inquiry that found its version dead. The record proves nothing to anybody who deletes.
     Dead,
     /// An inquiry that found it alive.
-    Alive(Accepted<Mention>),
+    Alive(Accepted<T>),
     /// An inquiry that found nobody to tell.
     Untold,
 }

@@ -6,15 +6,24 @@
 //!
 //! Nothing here writes or reads files. A trace is a sequence of [`Record`]s; one record is one step of a replica, one
 //! attempt from its beginning to its end, or a row that a sync took in or that was forgotten, so that a record that is
-//! left out takes nothing else with it. Inline bodies are left out: the digest in a row's head stands for them.
+//! left out takes nothing else with it. Inline bodies are left out: the digest in a row's head stands for them. Where whole
+//! pages of rows are told, their values are.
 
 mod attempt;
+mod deletion;
+mod election;
+mod pages;
 mod values;
 
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{AttemptRun, Event, Guarded, Input, Made, Outcome, Traced};
-pub use values::{Borrowed, Mention, Values, accepted, cell, content, reply, request, step};
+pub use deletion::{DeletionInput, DeletionRun};
+pub use election::{Candidate, ElectionRun, ElectorStep, elected};
+pub use pages::{
+    ListingEvent, ListingRun, Omitted, SyncEvent, SyncInput, SyncRun, listing_step, pulled, scanned, sync_step, told,
+};
+pub use values::{Borrowed, Mention, Values, accepted, cell, conditional, content, reply, request, step};
 
 use crate::gate::GateState;
 use crate::layout::{LayoutVersion, Partition, View};
@@ -51,6 +60,16 @@ pub enum Record<S = RowStep> {
     },
     /// A replica forgot the tombstone of a row.
     Forgotten(ForgottenRow),
+    /// A coordinator listed a range of rows.
+    Listing(ListingRun),
+    /// A new owner of a partition synced its rows.
+    Sync(SyncRun),
+    /// A coordinator stood for election with a layout.
+    Election(ElectionRun),
+    /// An elector answered.
+    Elector(ElectorStep),
+    /// A coordinator deleted a bucket.
+    Deletion(DeletionRun),
 }
 
 /// A row whose tombstone was forgotten.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::register::{Accepted, Ask, Cell, Content, Reply, Request, Step, Value};
+use crate::register::{Accepted, Ask, Cell, ConditionalOutcome, Content, Reply, Request, Step, Value};
 use crate::row::{Blob, Row};
 
 /// The place of a value.
@@ -140,6 +140,22 @@ pub fn reply<'a, V, W>(of: &'a Reply<V>, replace: &mut impl FnMut(&'a V) -> W) -
         Reply::Nack { seen } => Reply::Nack { seen: *seen },
         Reply::Gated => Reply::Gated,
         Reply::TooFarAhead => Reply::TooFarAhead,
+    }
+}
+
+/// The same of the outcome of a conditional write.
+pub fn conditional<'a, V, W>(
+    of: &'a ConditionalOutcome<V>,
+    replace: &mut impl FnMut(&'a V) -> W,
+) -> ConditionalOutcome<W> {
+    match of {
+        ConditionalOutcome::Written(value) => ConditionalOutcome::Written(accepted(value, replace)),
+        ConditionalOutcome::Refused(value) => {
+            ConditionalOutcome::Refused(value.as_ref().map(|value| accepted(value, replace)))
+        }
+        ConditionalOutcome::Gated => ConditionalOutcome::Gated,
+        ConditionalOutcome::Unknown => ConditionalOutcome::Unknown,
+        ConditionalOutcome::Unreached => ConditionalOutcome::Unreached,
     }
 }
 

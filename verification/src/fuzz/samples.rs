@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde::Serialize;
+use trellis_model::trace::Part;
 use trellis_node::cluster::encode;
 use trellis_node::folder::NodeName;
 use trellis_node::link::PeerId;
@@ -19,6 +20,7 @@ use trellis_spec::row::{
     Row, UploadId, VersionId,
 };
 use trellis_spec::stamp::Stamp;
+use trellis_spec::trace::MAGIC;
 
 use super::repository;
 use crate::simulation::{Scale, Setup, run_recorded};
@@ -289,7 +291,7 @@ pub(super) fn contacts() -> Vec<Vec<u8>> {
     contacts
 }
 
-/// The beginning of what a short run recorded.
+/// The beginning of what a short run recorded, and a record of each kind that a longer one has.
 pub(super) fn traces() -> Vec<Vec<u8>> {
     let mut setup = Setup::new(1, 1);
     setup.scale = Scale {
@@ -301,7 +303,27 @@ pub(super) fn traces() -> Vec<Vec<u8>> {
         part.bytes.truncate(TRACE_MAX_BYTES);
         part.bytes
     });
-    beginnings.collect()
+    let (_, longer) = run_recorded(Setup::new(2, 3));
+    beginnings.chain(one_of_each_kind(&longer)).collect()
+}
+
+fn one_of_each_kind(parts: &[Part]) -> Vec<Vec<u8>> {
+    let mut kinds = BTreeMap::new();
+    for part in parts {
+        let (mut rest, mut opening) = (part.bytes.get(MAGIC.len()..).unwrap_or_default(), None);
+        while let Some((length, behind)) = rest.split_first_chunk() {
+            let (frame, next) = rest.split_at((length.len() + u32::from_le_bytes(*length) as usize).min(rest.len()));
+            let opening = *opening.get_or_insert(frame);
+            // A record begins with its kind.
+            if let Some(kind) = behind.first().filter(|_| frame.len() <= TRACE_MAX_BYTES) {
+                kinds
+                    .entry(*kind)
+                    .or_insert_with(|| [&MAGIC[..], opening, frame].concat());
+            }
+            rest = next;
+        }
+    }
+    kinds.into_values().collect()
 }
 
 pub(super) fn scenarios() -> Vec<Vec<u8>> {

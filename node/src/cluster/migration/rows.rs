@@ -5,7 +5,7 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use trellis_spec::layout::{GatedRow, Sync as Protocol, SyncStep};
+use trellis_spec::layout::{GatedRow, SyncStep};
 use trellis_spec::peer::{Answer, Call, Envelope};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Accepted, Ask, Audience, Fetch, Reply, Request};
@@ -19,9 +19,9 @@ use crate::cluster::door::Door;
 use crate::cluster::handing::RowCopied;
 use crate::cluster::replica::Payload;
 use crate::cluster::tries::Tries;
+use crate::cluster::watched::WatchedSync;
 use crate::env::Boxed;
 use crate::link::Lane;
-use crate::seeded::NodeRules;
 
 type Step = SyncStep<RowKey, Row>;
 type Heard = (u32, NodeId, Answer);
@@ -32,7 +32,7 @@ const BODIES_AT_A_TIME: usize = 8;
 impl<S: Scope> Syncing<'_, S> {
     /// From the first page to what follows.
     pub(super) async fn rows(&self) -> Result<S::Outcome, Interrupted> {
-        let mut protocol: Protocol<RowKey, Row, NodeRules> = Protocol::new(self.sources.clone());
+        let mut protocol = WatchedSync::new(self.coordinator.replica.recorder(), &self.sources);
         let mut calls: FuturesUnordered<Boxed<'static, Heard>> = FuturesUnordered::new();
         let mut tries = Tries::new(self.coordinator.env.clock.monotonic());
         let (mut stamp, mut settled) = (Stamp::ZERO, None);
@@ -79,7 +79,7 @@ impl<S: Scope> Syncing<'_, S> {
     /// Listens until there is something to do.
     async fn hear(
         &self,
-        protocol: &mut Protocol<RowKey, Row, NodeRules>,
+        protocol: &mut WatchedSync<'_>,
         calls: &mut FuturesUnordered<Boxed<'static, Heard>>,
     ) -> Result<Step, Interrupted> {
         let mut deadline = self.coordinator.env.clock.sleep(self.step_limit());
@@ -101,13 +101,7 @@ impl<S: Scope> Syncing<'_, S> {
         }
     }
 
-    fn on_answer(
-        &self,
-        protocol: &mut Protocol<RowKey, Row, NodeRules>,
-        round: u32,
-        node: NodeId,
-        answer: Answer,
-    ) -> Step {
+    fn on_answer(&self, protocol: &mut WatchedSync<'_>, round: u32, node: NodeId, answer: Answer) -> Step {
         match answer {
             Answer::Pulled(pulled) => protocol.on_pulled(round, node, pulled),
             Answer::Row { reply, .. } => protocol.on_reply(round, node, self.coordinator.observed(reply)),
@@ -120,7 +114,7 @@ impl<S: Scope> Syncing<'_, S> {
 
     /// Takes the floors of those it would pull from, so that this node may serve. A sync follows, and begins anew.
     pub(super) async fn open(&self) -> Result<(), Interrupted> {
-        let mut protocol: Protocol<RowKey, Row, NodeRules> = Protocol::new(self.sources.clone());
+        let mut protocol = WatchedSync::new(self.coordinator.replica.recorder(), &self.sources);
         let SyncStep::Pull { round, from } = protocol.start() else {
             return Ok(());
         };

@@ -1,4 +1,8 @@
-//! An attempt that is written down while it runs.
+//! Attempts that are written down while they run.
+
+mod deletion;
+mod election;
+mod pages;
 
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{Reply, Request, Step};
@@ -8,6 +12,10 @@ use trellis_spec::trace::{self, AttemptRun, Event, Input, Mention, Outcome, Reco
 
 use super::coordinator::{Place, Subject};
 use crate::trace::Recorder;
+
+pub(crate) use deletion::WatchedDeletion;
+pub(crate) use election::WatchedElection;
+pub(crate) use pages::{WatchedListing, WatchedSync};
 
 /// Events of an attempt as a rule: three sent, three told, start and end.
 const EVENTS: usize = 8;

@@ -2,26 +2,43 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod elections;
+mod pages;
+
 use trellis_model::trace::{Part, Replayed, replay};
 use trellis_spec::flaw::Sound;
-use trellis_spec::gate::GateState;
-use trellis_spec::layout::{LayoutVersion, Partition, View};
+use trellis_spec::gate::{Deletion, DeletionStep, Emptiness, Fate, GateState, Held, Swapped};
+use trellis_spec::layout::{
+    Election, Knowledge, LayoutMark, LayoutVersion, Nominate, Partition, Sources, Standing, Sync, SyncStep, View,
+    pulled_rows, serve_elector,
+};
+use trellis_spec::listing::{Counted, Listing, ListingStep, Scanned};
 use trellis_spec::peer::{Stored, serve_row};
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{
-    Accepted, Attempt, Cell, Content, Fetch, OpId, Reply, Request, Served, Step, Write, WriteMode,
+    Accepted, Attempt, Cell, Conditional, ConditionalOutcome, Content, Fetch, OpId, Purpose, Reply, Request, Served,
+    Step, Write, WriteMode,
 };
-use trellis_spec::row::{BucketId, BucketName, Row};
+use trellis_spec::row::{BucketId, BucketName, Row, RowKey};
 use trellis_spec::stamp::Stamp;
 use trellis_spec::trace::{
-    self, Aftermath, AttemptRun, Circumstances, Event, Input, Kept, MAGIC, Mention, Opened, Record, RowStep, Traced,
-    Values,
+    self, Aftermath, AttemptRun, Candidate, Circumstances, DeletionInput, DeletionRun, ElectionRun, ElectorStep, Event,
+    Input, Kept, ListingEvent, ListingRun, MAGIC, Mention, Omitted, Opened, Outcome, Record, RowStep, SyncEvent,
+    SyncInput, SyncRun, Traced, Values,
 };
+
+use elections::{deletion, election, elector, prepare};
+use pages::{listing, sync};
 
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 const STEP_READ: usize = 2;
 const ATTEMPT: usize = 3;
-const STEP_LATER: usize = 4;
+const LISTING: usize = 4;
+const SYNC: usize = 5;
+const ELECTION: usize = 6;
+const ELECTOR: usize = 8;
+const DELETION: usize = 9;
+const STEP_LATER: usize = 10;
 
 /// One frame.
 #[derive(Clone)]
@@ -86,17 +103,17 @@ fn step(cell: &Cell<Row>, request: &Request<Row>, position: u64, durable: u64) -
     (entry, served.changed.unwrap_or(stored.cell))
 }
 
-fn rule(stored: &Stored<Row>, request: &Request<Row>, now_us: u64, skew_us: u64) -> Served<Row> {
+fn knowledge() -> Knowledge {
     let member = |id: NodeId| trellis_spec::layout::Member {
         id,
         ..trellis_spec::layout::Member::storage([0; 32], [0; 16], String::new(), 1 << 40)
     };
-    let layout = trellis_spec::layout::initial(NODES.map(member).to_vec(), 3, 8).unwrap();
-    let view = View {
-        lo: layout.version,
-        hi: layout.version,
-    };
-    let knowledge = trellis_spec::layout::Knowledge::of(layout);
+    Knowledge::of(trellis_spec::layout::initial(NODES.map(member).to_vec(), 3, 8).unwrap())
+}
+
+fn rule(stored: &Stored<Row>, request: &Request<Row>, now_us: u64, skew_us: u64) -> Served<Row> {
+    let knowledge = knowledge();
+    let view = knowledge.view(Partition(5));
     let admitted = knowledge.admit::<Sound>(NODES[0], Partition(5), view).unwrap();
     serve_row::<Row, Sound>(&admitted, stored, now_us, skew_us, request)
 }
@@ -145,12 +162,16 @@ fn opened(life: u64, part: u32) -> Entry {
     }))
 }
 
-/// A write of 3, a read, an attempt, a write of 4.
+/// A write of 3, a read, one attempt of each kind, an elector that promises twice, a write of 4.
 fn honest() -> (Vec<Entry>, Cell<Row>) {
     let (write, left) = step(&Cell::default(), &Request::Write(value(3)), 10, 0);
     let (read, left) = step(&left, &Request::Read(Fetch::Head), 0, 10);
     let (later, left) = step(&left, &Request::Write(value(4)), 11, 10);
-    (vec![opened(1, 0), write, read, attempt(), later], left)
+    let (first, promised) = elector(&Cell::default(), prepare(3), 8);
+    let (second, _) = elector(&promised, prepare(4), 9);
+    let mut entries = vec![opened(1, 0), write, read, attempt(), listing(), sync(), election()];
+    entries.extend([first, second, deletion(), later]);
+    (entries, left)
 }
 
 fn part(number: u64, entries: &[Entry]) -> Part {
@@ -198,8 +219,16 @@ fn an_honest_trace_comes_out_as_it_was_recorded() {
     let replayed = one(&entries);
     assert!(replayed.is_good(), "{replayed}");
     let tally = replayed.tally;
-    assert_eq!((tally.steps, tally.linked, tally.attempts), (3, 2, 1));
-    assert_eq!((tally.told, tally.sent, tally.gaps, tally.lost), (3, 3, 0, 0));
+    assert_eq!(
+        (tally.steps, tally.linked, tally.attempts, tally.listings),
+        (3, 2, 1, 1)
+    );
+    assert_eq!(
+        (tally.syncs, tally.elections, tally.electors, tally.deletions),
+        (1, 1, 2, 1)
+    );
+    assert_eq!((tally.told, tally.sent), (19, 12));
+    assert_eq!((tally.cut_off, tally.gaps, tally.lost), (0, 0, 0));
     assert!(!replay([]).is_good(), "nothing is no proof");
 }
 
