@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use trellis_spec::layout::{Epoch, Layout, LayoutHash, LayoutMark, LayoutVersion};
+use trellis_spec::layout::{Decree, Epoch, Layout, LayoutHash, LayoutMark, LayoutVersion};
 
 use super::layouts::Known;
 use crate::link::PeerId;
@@ -15,10 +15,10 @@ use crate::link::PeerId;
 pub struct Overruled {
     /// The number.
     pub version: LayoutVersion,
-    /// Of the newest forced layout that this node knows.
+    /// Of the newest forced layout that this node knew.
     pub ours: Epoch,
-    /// Of the newest one that the other knows.
-    pub theirs: Epoch,
+    /// The newest one that the other knew.
+    pub theirs: Decree,
 }
 
 /// Why a node must not serve, for all that layouts tell.
@@ -42,8 +42,8 @@ impl fmt::Display for Out {
                 f,
                 "layout {} was forced elsewhere with epoch {}, and this node follows another layout {0}, of {}epoch {}",
                 version.0,
-                theirs.0,
-                if ours == theirs { "the same " } else { "" },
+                theirs.epoch.0,
+                if *ours == theirs.epoch { "the same " } else { "" },
                 ours.0
             )?,
         }
@@ -59,7 +59,9 @@ impl Known {
             forced.is_some_and(|forced| forced.lost.contains(&self.peer.me))
         };
         if !self.peer.knowledge.lost().contains(&self.peer.me) {
-            return self.overruled.map(Out::Overruled);
+            // It may have heard of a newer force on its own side since.
+            let overruled = self.overruled.filter(|overruled| overruled.theirs > self.decree);
+            return overruled.map(Out::Overruled);
         }
         let layout = self.peer.knowledge.newest_first().find(is_lost)?;
         let epoch = layout.forced.as_ref().map(|forced| forced.epoch).unwrap_or_default();

@@ -169,10 +169,10 @@ impl Layouts {
     /// Who has followed the lower decree gives way; the other one takes nothing from it.
     fn disagree(&self, version: LayoutVersion, theirs: Decree) {
         let known = self.now();
-        if theirs <= known.decree || known.overruled.is_some() {
+        if theirs <= known.decree || known.overruled.is_some_and(|overruled| theirs <= overruled.theirs) {
             return;
         }
-        let (ours, theirs) = (known.decree.epoch, theirs.epoch);
+        let ours = known.decree.epoch;
         self.give_way(Overruled { version, ours, theirs });
         if let Some(out) = self.now().out() {
             tracing::error!("{out}");
