@@ -31,9 +31,10 @@ use crate::storage::Position;
 const STEP: usize = 500;
 const BETWEEN_STEPS: Duration = Duration::from_millis(1);
 
-/// Trees that are remembered, of 8 KiB each. Every node that compares asks about one partition at a time; what is forgotten
-/// too soon is compared again some seconds later.
-const REMEMBERED_TREES: usize = 64;
+/// Trees that are remembered, of 8 KiB each: one for each partition, as a rule. A large one takes a minute to read at one
+/// replica, while another goes on through hundreds that are small. What is forgotten too soon is compared again some seconds
+/// later.
+const REMEMBERED_TREES: usize = 1_024;
 
 /// Trees whose roots were told lately, the last one at the end.
 #[derive(Debug, Default)]
