@@ -67,13 +67,13 @@ impl Scrubber {
 
     async fn pass(&self, pace: Pace) {
         let keeper = self.coordinator.replica.keeper().clone();
-        let (mut after, mut unread) = (None, 0_u64);
+        let (mut after, mut unread, mut hidden) = (None, 0_u64, None);
         let (workers, env) = (&self.repairs().workers, &self.coordinator.env);
         workers.begin(env, Worker::Scrub, self.repairs().blocks_held());
         loop {
             let BlockNames {
                 found: names,
-                unread: hidden,
+                unread: folder,
             } = match keeper.names(after, STEP_BLOCKS).await {
                 Ok(names) => names,
                 Err(error) => {
@@ -83,11 +83,7 @@ impl Scrubber {
                     return;
                 }
             };
-            if let Some(error) = hidden {
-                tracing::error!(%error, "some blocks cannot be listed; the others are read");
-                workers.failed(env, Worker::Scrub, &error);
-                unread += 1;
-            }
+            hidden = folder.or(hidden);
             for name in &names {
                 let read = self.read(&keeper, *name).await;
                 unread += u64::from(read.is_none());
@@ -100,6 +96,11 @@ impl Scrubber {
                 Some(last) if names.len() == STEP_BLOCKS => after = Some(*last),
                 Some(_) | None => break,
             }
+        }
+        if let Some(error) = hidden {
+            tracing::error!(%error, "some blocks could not be listed; the others were read");
+            workers.failed(env, Worker::Scrub, &error);
+            unread += 1;
         }
         if unread == 0 {
             let now_us = self.coordinator.env.clock.wall_us();

@@ -170,7 +170,12 @@ impl Disks {
 
     pub(super) fn list(&self, after: Option<BlockName>, limit: usize) -> BlockNames {
         let (mut found, mut unread) = (BTreeSet::new(), None);
-        for folder in self.disks.iter().filter_map(Disk::folder) {
+        for disk in &self.disks {
+            let Some(folder) = disk.folder() else {
+                let folder = disk.path().to_owned();
+                unread = Some(BlocksError::Away { folder });
+                continue;
+            };
             let names = folder.list(after, limit);
             found.extend(names.found);
             unread = names.unread.or(unread);

@@ -4,83 +4,21 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::Seeded;
+use super::faulty::{Faults, Faulty};
 use crate::size::Capacity;
 use crate::storage::disks::{BlockFolderError, Disks, FolderState, Losing, give_up};
-use crate::storage::files::{FileHandle, Files, OpenFor};
+use crate::storage::files::Files;
 use crate::storage::rooted::RootedFiles;
 use crate::storage::{Block, BlockFolderConfig, BlockName, BlockSetup, BlocksError, OpenError};
 
 const NODE: [u8; 16] = [7; 16];
 const NAMES: [&str; 3] = ["a", "b", "c"];
-
-/// What is wrong with a disk.
-#[derive(Default)]
-struct Faults {
-    reads_fail: AtomicBool,
-    writes_fail: AtomicBool,
-    full: AtomicBool,
-}
-
-struct Faulty {
-    inner: RootedFiles,
-    faults: Arc<Faults>,
-}
-
-impl Files for Faulty {
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
-        self.inner.create_folder(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.inner.list(path)
-    }
-
-    fn open(&self, path: &Path, mode: OpenFor) -> io::Result<Arc<dyn FileHandle>> {
-        let is_block = path.extension().is_none();
-        match mode {
-            OpenFor::Read if is_block && self.faults.reads_fail.load(Ordering::Relaxed) => Err(fault()),
-            OpenFor::Write | OpenFor::Create if self.faults.writes_fail.load(Ordering::Relaxed) => Err(fault()),
-            OpenFor::Read | OpenFor::Write | OpenFor::Create => self.inner.open(path, mode),
-        }
-    }
-
-    fn size(&self, path: &Path) -> io::Result<Option<u64>> {
-        self.inner.size(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        self.inner.sync_folder(path)
-    }
-
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        match self.faults.full.load(Ordering::Relaxed) {
-            true => Ok(0),
-            false => self.inner.free_bytes(path),
-        }
-    }
-
-    fn is_at_its_path(&self) -> io::Result<bool> {
-        self.inner.is_at_its_path()
-    }
-}
-
-fn fault() -> io::Error {
-    io::Error::other("an injected fault")
-}
 
 /// A data folder, and folders for blocks beside it, the first of which may have faults.
 struct Scene {

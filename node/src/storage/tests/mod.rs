@@ -6,6 +6,7 @@ mod blocks;
 mod conformance;
 mod disk_rows;
 mod disks;
+mod faulty;
 mod power_cut;
 mod power_loss;
 mod pressure;
