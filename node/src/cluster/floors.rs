@@ -85,10 +85,15 @@ impl Replica {
         let is_looked_at = !is_read || self.recorder().is_some_and(|recorder| recorder.wants(key));
         let (mut value, mut written_at) = (Stamp::ZERO, Position::default());
         if cell.accepted.is_none() && is_looked_at {
-            let floor = self.cells().floor(shelf)?;
-            value = floor.value.unwrap_or_default();
-            // The answer to a read does not tell of it.
-            written_at = if is_read { written_at } else { floor.written_at };
+            match self.cells().floor(shelf) {
+                // The answer to a read does not tell of it, nor does it fail for a trace.
+                Ok(floor) if is_read => value = floor.value.unwrap_or_default(),
+                Err(_) if is_read => {}
+                floor => {
+                    let floor = floor?;
+                    (value, written_at) = (floor.value.unwrap_or_default(), floor.written_at);
+                }
+            }
         }
         Ok(Versioned { value, written_at })
     }

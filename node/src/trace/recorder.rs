@@ -144,10 +144,11 @@ impl Recorder {
 
     /// Takes a record, or counts it if there is no room.
     pub(crate) fn record(&self, record: &Record) {
-        self.append(|frames| frame(frames, record));
+        // Before the lock: those who hold the lock of a partition wait for it, and some records are large.
+        self.append(&frame(Vec::new(), record));
     }
 
-    fn append(&self, write: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+    fn append(&self, framed: &[u8]) {
         let mut waiting = self.waiting();
         if waiting.is_over {
             return;
@@ -161,7 +162,8 @@ impl Recorder {
         if waiting.lost > 0 {
             frames = frame(frames, &Record::Lost(std::mem::take(&mut waiting.lost)));
         }
-        waiting.frames = write(frames);
+        frames.extend_from_slice(framed);
+        waiting.frames = frames;
         if before < WAKE_BYTES && waiting.frames.len() >= WAKE_BYTES {
             self.woken.notify_all();
         }
@@ -194,10 +196,7 @@ impl Drop for SteppedOn<'_> {
             durable: self.recorder.durable.load(Ordering::Relaxed),
         };
         let step = with_length(encode(std::mem::take(&mut self.frame), &aftermath), 0);
-        self.recorder.append(|mut frames| {
-            frames.extend_from_slice(&step);
-            frames
-        });
+        self.recorder.append(&step);
     }
 }
 
