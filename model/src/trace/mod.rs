@@ -3,7 +3,8 @@
 //! A node that records writes down what its machines were told and what they said (`trellis_spec::trace`). Here each of
 //! these steps is taken again by the same code, which must come to the same; and what lies between the steps is checked,
 //! for that is where a driver could do something else than it says: the row that a rule was given must be the one that
-//! it left there ([`rows`]), and what was sent must be what an attempt asked for ([`attempt`]).
+//! it left there ([`rows`]), what was sent must be what an attempt asked for ([`attempt`]), and an elector must be given what
+//! it said last ([`elector`]).
 //!
 //! A trace may have gaps: a node records only as fast as it can, keeps only so much, and may be killed. Whatever is
 //! there is checked; what is missing is counted.
@@ -300,7 +301,18 @@ impl Wrong {
 impl Replayed {
     /// Did everything come out as it was recorded?
     pub fn is_good(&self) -> bool {
-        self.divergence.is_none() && self.tally.steps + self.tally.attempts > 0
+        let Tally {
+            steps,
+            attempts,
+            listings,
+            syncs,
+            elections,
+            electors,
+            deletions,
+            ..
+        } = self.tally;
+        let taken = steps + attempts + listings + syncs + elections + electors + deletions;
+        self.divergence.is_none() && taken > 0
     }
 }
 
@@ -342,9 +354,8 @@ impl Display for Tally {
         write!(
             f,
             "{files} files of {lives} lives: {steps} steps of replicas, {linked} of them on rows known from before; \
-             {attempts} attempts on rows, {listings} pages of listings, {syncs} syncs, \
-             {deletions} deletions of buckets, {elections} candidacies and {electors} steps of electors, with {told} steps and {sent} requests; \
-             {cut_off} records cut off, {lost} left out, {gaps} gaps"
+             {attempts} attempts on rows, {listings} pages of listings, {syncs} syncs, {deletions} deletions of buckets, \
+             {elections} candidacies and {electors} steps of electors, with {told} steps and {sent} requests; {cut_off} records cut off, {lost} left out, {gaps} gaps"
         )
     }
 }

@@ -1,8 +1,9 @@
 //! Syncs, taken again.
 //!
-//! Beyond the steps themselves, it is checked that the driver did what a sync asked for before anything else happened: a
-//! floor raised, rows copied, a stamp above the one that was named; that answers came only from nodes that were asked, one
-//! for each request; and that what a source handed out is in order and begins where it was to.
+//! Beyond the steps themselves, it is checked that the driver told a sync next what it had asked for: that a floor was
+//! raised, that rows were copied, a stamp above the one that was named; that answers came only from nodes that it pulls from
+//! or settles at, one for each request; and that what a source handed out is in order and begins where it was to. That the
+//! floor and the rows are there is what the steps on these rows show.
 
 use std::collections::BTreeSet;
 

@@ -61,7 +61,8 @@ pub enum ListingEvent {
     LeftOut,
 }
 
-/// The sync of a partition's rows at a new owner, from its beginning to its end.
+/// The sync of a partition's rows at a new owner, or of some of them at one that may lack them, from its beginning to its
+/// end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncRun {
     /// Whom it pulled from, and under which view.
