@@ -14,7 +14,8 @@ pub(crate) struct Acknowledged {
     pub(crate) tag: String,
     /// Which write of it, if only one is known.
     pub(crate) version: Option<VersionId>,
-    /// The lowest ballot under which it lay on some disk when the client was told: what was acknowledged is no older.
+    /// The lowest ballot under which it was seen on some disk: what settles it gives it higher ones, of which the client was
+    /// not told.
     pub(crate) stamp: Stamp,
     /// The newest layout that any node knew by then: it was acknowledged under this one or an older one.
     pub(crate) under: LayoutVersion,
@@ -29,6 +30,8 @@ pub(crate) struct Ledger(Arc<Mutex<Entries>>);
 #[derive(Default)]
 struct Entries {
     rows: BTreeMap<RowKey, Vec<Acknowledged>>,
+    /// By row and entity tag.
+    lowest: BTreeMap<(RowKey, String), Stamp>,
     changes: u64,
 }
 
@@ -41,6 +44,14 @@ impl Ledger {
             known.push(told);
             entries.changes += 1;
         }
+    }
+
+    /// A value of a row was seen on a disk under this ballot; the lowest of all these is returned.
+    pub(crate) fn lowest(&self, row: &RowKey, tag: &str, stamp: Stamp) -> Stamp {
+        let mut entries = self.entries();
+        let lowest = entries.lowest.entry((row.clone(), tag.to_owned())).or_insert(stamp);
+        *lowest = stamp.min(*lowest);
+        *lowest
     }
 
     /// Every row with what was told of it, oldest first.

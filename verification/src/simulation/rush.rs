@@ -78,7 +78,7 @@ impl Client {
         join_all(nodes.map(|at| self.session.list(at, start, prefix, 100))).await;
     }
 
-    /// Writes and deletes a key that is listed and read by nobody, which would mend it.
+    /// Writes and deletes a key that is listed, but read by nobody: a read would mend it.
     async fn tend(&self, at: usize, quiet: &Spot) {
         self.session.put(at, quiet, Size::Small, Condition::Always).await;
         self.session.delete(self.any_node(), quiet, Condition::Always).await;

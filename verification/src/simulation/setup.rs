@@ -73,9 +73,7 @@ impl Setup {
             scale: Scale::default(),
         }
     }
-}
 
-impl Setup {
     /// The same seed in a storm.
     pub fn storm(seed: u64, nodes: usize) -> Self {
         Setup {

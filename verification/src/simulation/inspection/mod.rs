@@ -10,8 +10,9 @@
 //! - blocks of what is acknowledged and current are, with their references, where rows would have to be;
 //! - when a node says that everything is at full redundancy, it is, and it has heard so from every node.
 //!
-//! What a sound node does never looks wrong here: where a look cannot know enough, it is content. A node that is down may
-//! have dropped rows for reasons that nobody else has heard of yet. A look takes no time, draws nothing, and changes nothing.
+//! What a sound node does is not to look wrong here: where a look cannot know enough, it is content. A node that is down may
+//! have dropped rows for reasons that nobody else has heard of yet. That something was deleted is not held against disks. A
+//! look takes no time, draws nothing, and changes nothing.
 
 mod disks;
 
@@ -107,10 +108,16 @@ fn note(world: &World, name: &str, tag: &str) {
         return;
     };
     let cells = cells(world, newest, partition, &row);
+    for cell in &cells {
+        if let Some(tag) = tag_of(cell) {
+            world.ledger.lowest(&row, tag, stamp(cell));
+        }
+    }
     let alike: Vec<&Cell<Row>> = cells.iter().filter(|cell| tag_of(cell) == Some(tag)).collect();
     let versions: BTreeSet<VersionId> = alike.iter().filter_map(|cell| version_of(cell)).collect();
     // Where it is on no disk any more, something newer has taken its place.
     if let Some(stamp) = alike.iter().map(|cell| stamp(cell)).min() {
+        let stamp = world.ledger.lowest(&row, tag, stamp);
         let told = Acknowledged {
             tag: tag.to_owned(),
             version: versions.first().copied().filter(|_| versions.len() == 1),
@@ -138,6 +145,12 @@ pub(crate) async fn question(world: &World, is_over: &Flag<bool>) {
         world.dice.wait(BETWEEN_QUESTIONS).await;
         at = (at + 1) % world.cluster.len();
         if let Some(said) = world.cluster.redundancy(at).await {
+            let is_full = said.full_until_us.is_some();
+            world.tally.count(if is_full {
+                "a node said in a storm that everything is whole"
+            } else {
+                "a node said that something is missing"
+            });
             believe(world, at, &said);
         }
     }
@@ -150,7 +163,6 @@ pub(crate) fn believe(world: &World, at: usize, said: &Redundancy) {
     let (Some(until_us), Some(newest)) = (said.full_until_us, inspection.newest.clone()) else {
         return;
     };
-    world.tally.count("a node said that everything is whole");
     // Whoever knows a newer layout may have dropped what this one wants.
     let Some(layout) = newest
         .peer
@@ -162,11 +174,11 @@ pub(crate) fn believe(world: &World, at: usize, said: &Redundancy) {
     };
     let has_role = |node: &NodeId| layout.partitions().any(|partition| layout.holds(*node, partition));
     let mut roles = layout.members.iter().map(|member| member.id).filter(has_role);
-    if let Some(silent) = roles.find(|node| !said.nodes.contains_key(node)) {
-        let silent = world.cluster.at(silent);
+    let silent = roles.find(|node| !said.nodes.contains_key(node));
+    if let Some(silent) = silent.and_then(|node| world.cluster.at(node)) {
         inspection.complain(
             world,
-            &format!("node {at} says that everything is whole, and has not heard from {silent:?}"),
+            &format!("node {at} says that everything is whole, and has not heard from node {silent}"),
         );
     }
     inspection.find_missing(
@@ -384,7 +396,8 @@ impl Inspection {
                 );
             }
             for (at, version) in self.synced_nodes(world, partition) {
-                if current.told.under < version && !has_data(world, at, block) {
+                let is_due = current.told.under < version && world.cluster.is_up(at);
+                if is_due && !has_data(world, at, block) {
                     self.complain(
                         world,
                         &format!(
