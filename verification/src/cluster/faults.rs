@@ -193,9 +193,9 @@ impl Visitor {
         health_of(&self.member).await
     }
 
-    /// The end of what it logged.
+    /// What it logged.
     pub fn log(&self) -> String {
-        self.member.last_words()
+        self.member.words()
     }
 
     /// `kill -9`; returns when it is gone.

@@ -133,8 +133,13 @@ impl Member {
         }
     }
 
+    /// All that it logged.
+    pub(super) fn words(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     pub(super) fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.words();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LAST_WORDS_LINES)..].join("\n")
     }

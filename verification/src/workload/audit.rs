@@ -191,10 +191,16 @@ impl Audit<'_> {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         };
-        match refused && visitor.log().to_lowercase().contains(ADVICE) {
-            true => outcome.add("the old disk of a departed node was refused, with advice"),
-            false => outcome.faults.push(format!(
-                "{}: the old disk of a departed node was not refused",
+        let is_advised = visitor.log().to_lowercase().contains(ADVICE);
+        let fault = match (refused, is_advised) {
+            (true, true) => None,
+            (true, false) => Some("refused without advice"),
+            (false, _) => Some("not refused"),
+        };
+        match fault {
+            None => outcome.add("the old disk of a departed node was refused, with advice"),
+            Some(fault) => outcome.faults.push(format!(
+                "{}: the old disk of a departed node was {fault}",
                 departed.old_id
             )),
         }
