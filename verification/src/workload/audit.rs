@@ -31,8 +31,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What is written while a node is away.
 const OBJECTS: usize = 40;
 const OBJECT_BYTES: [usize; 2] = [1_000, 100_000];
-/// Writes through the node that is away fail; so many are tried.
+/// Writes through the node that is away fail; so many are tried,
 const TRIES_MAX: usize = 400;
+/// and for so long: with two replicas each, a partition of that node takes no writes.
+const TRIED_WITHIN: Duration = Duration::from_secs(60);
 /// What a node with an older copy of its disk says, and what it tells to do.
 const REFUSED: &str = "older copy";
 const ADVICE: &str = "it can only come back as a new node with an empty folder";
@@ -126,7 +128,8 @@ impl Audit<'_> {
         let (mut session, _) = prepare(self.cluster.target(), &recorder).await?;
         self.cluster.kill(member).await?;
         let (mut written, mut tries) = (0, 0);
-        while written < OBJECTS && tries < TRIES_MAX {
+        let clock = Clock::start();
+        while written < OBJECTS && tries < TRIES_MAX && clock.elapsed() < TRIED_WITHIN {
             let body = Bytes::from(vec![
                 u8::try_from(tries % 251).unwrap_or(0);
                 OBJECT_BYTES[tries % 2] + tries
