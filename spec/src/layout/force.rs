@@ -76,33 +76,22 @@ impl Forced {
 mod tests {
     use super::*;
     use crate::flaw::Sound;
-    use crate::layout::{Certificate, LayoutVersion, Member, Refusal, Sources, Standing, View, initial};
+    use crate::layout::{Certificate, LayoutVersion, Member, Refusal, Sources, Standing, View};
     use crate::quorum::{Verdict, Vote};
     use alloc::vec;
     use alloc::vec::Vec;
 
     const P: Partition = Partition(0);
 
-    /// Layout 1 over three of five nodes.
-    fn one(replicas: &[u16]) -> Layout {
-        let members = (1..=5).map(|id| Member::test(id, "z")).collect();
-        Layout {
-            assignment: vec![replicas.to_vec()],
-            ..initial(members, 3, 1).unwrap()
-        }
+    /// Layout 1 over the first three of five nodes.
+    fn one() -> Layout {
+        Layout::test(5, 1, &[0, 1, 2])
     }
 
     /// From the first three of five nodes to the last three.
     fn moving() -> Knowledge {
-        let one = one(&[0, 1, 2]);
-        let two = Layout {
-            version: one.version.next(),
-            previous: one.hash(),
-            assignment: vec![vec![2, 3, 4]],
-            ..one.clone()
-        };
-        let mut knowledge = Knowledge::of(one);
-        knowledge.learn(two).unwrap();
+        let mut knowledge = Knowledge::of(one());
+        knowledge.learn(one().then(&[2, 3, 4])).unwrap();
         knowledge
     }
 
@@ -134,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_it_may_cost_is_judged_by_partition() {
-        let knowledge = Knowledge::of(one(&[0, 1, 2]));
+        let knowledge = Knowledge::of(one());
         let judged = |lost: &[u64]| {
             let forced = Forced::judge(&knowledge, Epoch(1), lost.iter().copied().map(NodeId).collect());
             (forced.doubtful.len(), forced.gone.len())
@@ -154,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_majority_that_is_left_stays_what_is_needed() {
-        let knowledge = after(Knowledge::of(one(&[0, 1, 2])), &[1], &[2, 3, 4]);
+        let knowledge = after(Knowledge::of(one()), &[1], &[2, 3, 4]);
         assert!(reaches(&knowledge, &[2, 3]));
         assert!(
             !reaches(&knowledge, &[2, 4]),
@@ -165,7 +154,7 @@ mod tests {
 
     #[test]
     fn all_that_are_left_of_a_lost_majority_are_needed() {
-        let knowledge = after(Knowledge::of(one(&[0, 1, 2])), &[1, 2], &[3, 4, 5]);
+        let knowledge = after(Knowledge::of(one()), &[1, 2], &[3, 4, 5]);
         assert!(reaches(&knowledge, &[3, 4]));
         assert!(!reaches(&knowledge, &[4, 5]));
         let sources = Sources::of::<Sound>(&knowledge, NodeId(4), P, Standing::Whole);
@@ -175,7 +164,7 @@ mod tests {
 
     #[test]
     fn where_nobody_is_left_the_new_owners_begin_with_each_other() {
-        let knowledge = after(Knowledge::of(one(&[0, 1, 2])), &[1, 2, 3], &[4, 5]);
+        let knowledge = after(Knowledge::of(one()), &[1, 2, 3], &[4, 5]);
         assert!(reaches(&knowledge, &[4, 5]));
         let sources = Sources::of::<Sound>(&knowledge, NodeId(4), P, Standing::Whole);
         assert_eq!(sources.pulled(), vec![NodeId(4), NodeId(5)]);
@@ -202,7 +191,7 @@ mod tests {
 
     #[test]
     fn who_is_lost_serves_nobody_once_it_knows() {
-        let knowledge = after(Knowledge::of(one(&[0, 1, 2])), &[1], &[2, 3, 4]);
+        let knowledge = after(Knowledge::of(one()), &[1], &[2, 3, 4]);
         let view = View {
             lo: LayoutVersion(1),
             hi: LayoutVersion(2),

@@ -124,25 +124,13 @@ pub fn may_enter<R: Rules>(knowledge: &Knowledge, node: NodeId, partition: Parti
 mod tests {
     use super::*;
     use crate::flaw::Sound;
-    use crate::layout::{Member, initial};
-    use alloc::vec;
 
     const P: Partition = Partition(0);
 
     /// Nodes 1, 2, 3, then 2, 3, 4.
     fn moved() -> Knowledge {
-        let member = |id| Member::test(id, "z");
-        let any = initial(vec![member(1), member(2), member(3), member(4)], 3, 1).unwrap();
-        let one = Layout {
-            assignment: vec![vec![0, 1, 2]],
-            ..any
-        };
-        let two = Layout {
-            version: one.version.next(),
-            previous: one.hash(),
-            assignment: vec![vec![1, 2, 3]],
-            ..one.clone()
-        };
+        let one = Layout::test(4, 1, &[0, 1, 2]);
+        let two = one.then(&[1, 2, 3]);
         let mut knowledge = Knowledge::of(one);
         knowledge.learn(two).unwrap();
         knowledge

@@ -4,8 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Announcement, Certificate, Knowledge, Layout, LayoutVersion, Member, Partition, Pulled, Sources, Standing, Sync,
-    SyncStep, initial,
+    Announcement, Certificate, Knowledge, Layout, LayoutVersion, Partition, Pulled, Sources, Standing, Sync, SyncStep,
 };
 use crate::flaw::Sound;
 use crate::quorum::NodeId;
@@ -17,18 +16,8 @@ const P: Partition = Partition(0);
 const ME: NodeId = NodeId(4);
 
 fn moved() -> Knowledge {
-    let member = |id| Member::test(id, "z");
-    let any = initial((1..=4).map(member).collect(), 3, 1).unwrap();
-    let one = Layout {
-        assignment: vec![vec![0, 1, 2]],
-        ..any
-    };
-    let two = Layout {
-        version: one.version.next(),
-        previous: one.hash(),
-        assignment: vec![vec![1, 2, 3]],
-        ..one.clone()
-    };
+    let one = Layout::test(4, 1, &[0, 1, 2]);
+    let two = one.then(&[1, 2, 3]);
     let mut knowledge = Knowledge::of(one);
     knowledge.learn(two).unwrap();
     knowledge

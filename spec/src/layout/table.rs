@@ -272,6 +272,29 @@ impl Member {
     }
 }
 
+#[cfg(test)]
+impl Layout {
+    /// A first layout of so many nodes, numbered from 1; each partition is held by the members at these places. For tests.
+    pub(crate) fn test(nodes: u64, partitions: u32, replicas: &[u16]) -> Self {
+        let members = (1..=nodes).map(|id| Member::test(id, "z")).collect();
+        let any = super::initial(members, 3, partitions).expect("enough nodes for three replicas");
+        Layout {
+            assignment: alloc::vec![replicas.to_vec(); any.assignment.len()],
+            ..any
+        }
+    }
+
+    /// The one after it, with other replicas.
+    pub(crate) fn then(&self, replicas: &[u16]) -> Self {
+        Layout {
+            version: self.version.next(),
+            previous: self.hash(),
+            assignment: alloc::vec![replicas.to_vec(); self.assignment.len()],
+            ..self.clone()
+        }
+    }
+}
+
 pub(super) fn leading_u64(hash: &[u8]) -> u64 {
     hash.iter()
         .take(8)

@@ -332,32 +332,13 @@ fn lost_in(layout: &Layout) -> impl Iterator<Item = NodeId> + '_ {
 mod tests {
     use super::*;
     use crate::flaw::Sound;
-    use crate::layout::{Member, initial};
     use alloc::vec;
-
-    fn first() -> Layout {
-        let member = |id| Member::test(id, "z");
-        initial(vec![member(1), member(2), member(3), member(4)], 3, 4).unwrap()
-    }
-
-    /// The layout after `layout` with these replicas of every partition.
-    fn then(layout: &Layout, replicas: &[u16]) -> Layout {
-        Layout {
-            version: layout.version.next(),
-            previous: layout.hash(),
-            assignment: vec![replicas.to_vec(); 4],
-            ..layout.clone()
-        }
-    }
 
     /// Layout 1 holds everything at nodes 1, 2, 3; layout 2 at 1, 2, 4; layout 3 at 1, 2, 3 again.
     fn moving() -> (Knowledge, [Layout; 3]) {
-        let one = Layout {
-            assignment: vec![vec![0, 1, 2]; 4],
-            ..first()
-        };
-        let two = then(&one, &[0, 1, 3]);
-        let three = then(&two, &[0, 1, 2]);
+        let one = Layout::test(4, 4, &[0, 1, 2]);
+        let two = one.then(&[0, 1, 3]);
+        let three = two.then(&[0, 1, 2]);
         (Knowledge::of(one.clone()), [one, two, three])
     }
 
@@ -405,12 +386,12 @@ mod tests {
         assert_eq!(knowledge.learn(three.clone()), Err(LearnError::Gap(LayoutVersion(2))));
         assert_eq!(knowledge.learn(two.clone()), Ok(Learned::New));
         assert_eq!(knowledge.learn(two.clone()), Ok(Learned::Known));
-        let forged = then(&one, &[1, 2, 3]);
+        let forged = one.then(&[1, 2, 3]);
         assert_eq!(
             knowledge.learn(forged.clone()),
             Err(LearnError::Conflict(LayoutVersion(2)))
         );
-        let after_forged = then(&forged, &[0, 1, 2]);
+        let after_forged = forged.then(&[0, 1, 2]);
         assert_eq!(
             knowledge.learn(after_forged),
             Err(LearnError::Conflict(LayoutVersion(2)))
