@@ -98,13 +98,6 @@ impl Truth {
     }
 }
 
-/// How many commits a data folder has that no process uses. Reading it makes one more.
-pub(super) fn commits(folder: &Path) -> io::Result<u64> {
-    let data = DataFolder::open(folder).map_err(io::Error::other)?;
-    let opened = DiskRows::open(&data, RowsConfig::default(), Env::real().random).map_err(io::Error::other)?;
-    Ok(opened.1.commit_counter)
-}
-
 impl Copy {
     fn read(folder: &Path) -> io::Result<Self> {
         let name = read_name(folder).map_err(io::Error::other)?;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::copies::{Truth, commits, compare};
+use super::copies::{Truth, compare};
 use super::disks::{beside, copy_folder};
 use super::links::{Flow, Passed};
 use super::member::Member;
@@ -224,20 +224,6 @@ impl Cluster {
             links.is_guest(member.process_id());
         }
         Ok(Visitor { member, config })
-    }
-
-    /// Did a node that was replaced commit anything after the older copy of its data was made? If not, nobody can tell the
-    /// copy from the data.
-    pub fn outgrew_its_copy(&self, departed: &Replaced) -> Result<bool, ClusterError> {
-        let io = io_error("comparing a data folder with its copy");
-        let home = tempfile::tempdir_in(&self.launch.folder).map_err(io)?;
-        let commits = |folder: &Path, name: &str| {
-            let copy = home.path().join(name);
-            copy_folder(folder, &copy).and_then(|()| commits(&copy)).map_err(io)
-        };
-        let earlier = commits(&beside(&departed.old, EARLIER), "earlier")?;
-        // It was opened once since.
-        Ok(commits(&departed.old, "last")? > earlier + 1)
     }
 
     /// Compares what all nodes have on their disks at this moment, in which none of them moves.

@@ -51,6 +51,18 @@ pub enum ClusterError {
         /// The end of its log.
         log: String,
     },
+    /// Something else failed while a node was harmed.
+    #[error("after {done}, of which the last ({harm}) was to node {node}: {source}")]
+    Harmed {
+        /// The last harm.
+        harm: String,
+        /// Whom it befell.
+        node: usize,
+        /// All harms so far.
+        done: String,
+        /// What failed.
+        source: Box<ClusterError>,
+    },
     /// A process runs but does not serve; it goes on running.
     #[error("{name} does not serve {READY_TIMEOUT_MS} ms after its start; its last words:\n{log}")]
     NotReady {

@@ -189,17 +189,27 @@ impl Strike<'_> {
         self.cluster.start_again(self.member)
     }
 
-    /// Keeps a copy of the data, which is an old one when this returns. Says whether there was room for it.
+    /// Keeps a copy of the data, which is an old one when this returns, and others know it. Says whether there was room.
     async fn grow_old(&mut self) -> Result<bool, ClusterError> {
         self.cluster.kill(self.member).await?;
         let kept = self.cluster.keep_copy(self.member)?;
-        self.cluster.start_again(self.member)?;
-        self.cluster.wait_until_ready(self.member).await?;
-        match kept {
-            true => tokio::time::sleep(TOLD_WITHIN).await,
-            false => self.done.note("copies put off for want of room", 1),
+        self.live_on().await?;
+        if kept {
+            // A life without a role may write nothing but that it began, as the copy will; two lives are more than that.
+            self.cluster.kill(self.member).await?;
+            self.live_on().await?;
+        } else {
+            self.done.note("copies put off for want of room", 1);
         }
         Ok(kept)
+    }
+
+    /// Starts the node, and lets it write and tell.
+    async fn live_on(&mut self) -> Result<(), ClusterError> {
+        self.cluster.start_again(self.member)?;
+        self.cluster.wait_until_ready(self.member).await?;
+        tokio::time::sleep(TOLD_WITHIN).await;
+        Ok(())
     }
 
     /// Only while nothing moves: a second loss before the first is made good may be one too many.

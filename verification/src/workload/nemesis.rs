@@ -175,12 +175,11 @@ pub async fn during<T>(
     let (over, is_over) = oneshot::channel();
     let watched = async {
         let result = workload.await;
-        // The nemesis may have failed and gone already; its error is reported then.
+        // The nemesis ends at this word.
         let _ = over.send(());
-        result
+        Ok(result)
     };
-    let (result, done) = tokio::join!(watched, rage(cluster, schedule, is_over));
-    Ok((result, done?))
+    tokio::try_join!(watched, rage(cluster, schedule, is_over))
 }
 
 /// Does harm until told to stop; returns what it did.
@@ -206,7 +205,14 @@ async fn rage(cluster: &mut Cluster, schedule: &Schedule, mut is_over: Receiver<
             rng: &mut rng,
             done: &mut done,
         };
-        strike.carry_out(harm).await?;
+        if let Err(source) = strike.carry_out(harm).await {
+            return Err(ClusterError::Harmed {
+                harm: harm.word(),
+                node: member + 1,
+                done: done.to_string(),
+                source: Box::new(source),
+            });
+        }
         if !matches!(is_over.try_recv(), Err(TryRecvError::Empty)) {
             break;
         }
