@@ -9,11 +9,12 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use trellis_spec::block::{Kept, Placing, Stored};
-use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::peer::{Answer, Call};
 use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict};
 use trellis_spec::row::{Block, BlockReference, Placement};
 
-use super::coordinator::{Coordinator, Place};
+use super::coordinator::Coordinator;
+use super::place::Place;
 use super::replica::Payload;
 use crate::env::Boxed;
 use crate::link::Lane;
@@ -128,12 +129,7 @@ impl Coordinator {
     ) -> FuturesUnordered<Boxed<'static, Voted>> {
         let calls: FuturesUnordered<Boxed<'static, Voted>> = FuturesUnordered::new();
         for node in self.nearest_first(place.sets.members()) {
-            let envelope = Envelope {
-                partition: place.partition,
-                view: place.view,
-                newest: place.newest,
-                call: call.clone(),
-            };
+            let envelope = place.envelope(call.clone());
             let payload = named.cloned().map_or(Payload::Nothing, Payload::Named);
             let answered = self.call(node, Lane::Bulk, envelope, payload);
             calls.push(Box::pin(async move { (node, answered.await.0) }));
@@ -181,12 +177,7 @@ impl Coordinator {
             let next = waiting.next();
             if let Some(node) = next {
                 let call = Call::FetchBlock(block.name);
-                let envelope = Envelope {
-                    partition: place.partition,
-                    view: place.view,
-                    newest: place.newest,
-                    call,
-                };
+                let envelope = place.envelope(call);
                 calls.push(self.call(node, Lane::Bulk, envelope, Payload::Nothing));
             }
             let hedge = match next {

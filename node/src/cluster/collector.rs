@@ -23,8 +23,9 @@ use trellis_spec::row::{Address, BlockReference, Part, Placement, Row, UploadId,
 use trellis_spec::stamp::Stamp;
 
 use super::amount::Amount;
-use super::coordinator::{Contention, Coordinator, Target};
+use super::coordinator::{Contention, Coordinator};
 use super::keeper::{Deleted, Keeper, KeeperError};
+use super::place::Target;
 use super::standing::Standing;
 use super::workers::Worker;
 use crate::seeded::NodeRules;

@@ -5,24 +5,21 @@
 //! leaves are asked for. A leaf in which a majority, this node included, agree is whole: whatever was acknowledged is on a
 //! majority, and that one has a node in common with those who agree. Different majorities may agree on different leaves.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use trellis_spec::leaves::{Digest, Leaf, LeafSet, Tree};
-use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::peer::{Answer, Call};
 use trellis_spec::quorum::{NodeId, Verdict, Vote};
 
-use super::coordinator::{Coordinator, Place};
-use super::replica::Payload;
+use super::coordinator::Coordinator;
+use super::place::Place;
+use super::poll::Told;
 use crate::link::Lane;
 
 /// How long a root may take: a partition is read for it.
 const ROOT_WITHIN: Duration = Duration::from_secs(120);
 /// How long leaves may take that were read before.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
-
-type Told<T> = BTreeMap<NodeId, T>;
 
 /// See the module.
 struct Comparison<'a> {
@@ -63,7 +60,10 @@ impl Comparison<'_> {
             Some(Verdict::Impossible) => self.is_most(roots.len()),
             Some(Verdict::Pending) | None => false,
         };
-        self.ask(ask, ROOT_WITHIN, root, is_enough).await
+        let coordinator = self.coordinator;
+        coordinator
+            .poll(self.place, Lane::Bulk, ask, ROOT_WITHIN, root, is_enough)
+            .await
     }
 
     /// The leaves on which too few agree.
@@ -73,7 +73,11 @@ impl Comparison<'_> {
         let alike = |node: NodeId| roots.get(&node) == Some(own_root);
         let ask = roots.iter().filter(|(node, _)| **node == me || !alike(**node));
         let ask = ask.map(|(node, root)| (*node, Call::Leaves(*root)));
-        let mut trees = self.ask(ask, LEAVES_WITHIN, leaves, |_| false).await;
+        let coordinator = self.coordinator;
+        let everybody = |_: &Told<Tree>| false;
+        let mut trees = coordinator
+            .poll(self.place, Lane::Bulk, ask, LEAVES_WITHIN, leaves, everybody)
+            .await;
         trees.retain(|node, tree| roots.get(node) == Some(&tree.root()));
         let own = trees.get(&me)?;
         let known = |node: &NodeId| alike(*node) || trees.contains_key(node);
@@ -89,40 +93,6 @@ impl Comparison<'_> {
         };
         let is_doubtful = |leaf: &Leaf| self.place.sets.verdict(|node| agrees(node, *leaf)) != Verdict::Reached;
         Some(Leaf::all().filter(is_doubtful).collect())
-    }
-
-    /// What these answer, until it is enough, or the time is over.
-    async fn ask<T>(
-        &self,
-        ask: impl Iterator<Item = (NodeId, Call)>,
-        within: Duration,
-        read: fn(Answer) -> Option<T>,
-        is_enough: impl Fn(&Told<T>) -> bool,
-    ) -> Told<T> {
-        let mut calls: FuturesUnordered<_> = ask.map(|(node, call)| self.call(node, call)).collect();
-        let mut told = BTreeMap::new();
-        let listen = async {
-            while let Some((node, answer)) = calls.next().await {
-                told.extend(read(answer).map(|value| (node, value)));
-                if is_enough(&told) {
-                    break;
-                }
-            }
-        };
-        // Whoever did not answer in time is counted as such.
-        let _ = self.coordinator.env.timeout(within, listen).await;
-        told
-    }
-
-    fn call(&self, node: NodeId, call: Call) -> impl Future<Output = (NodeId, Answer)> + use<> {
-        let envelope = Envelope {
-            partition: self.place.partition,
-            view: self.place.view,
-            newest: self.place.newest,
-            call,
-        };
-        let called = self.coordinator.call(node, Lane::Bulk, envelope, Payload::Nothing);
-        async move { (node, called.await.0) }
     }
 
     /// Does a majority have the root of this node? Nothing without its own.

@@ -14,17 +14,17 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use trellis_spec::gate::Gate;
-use trellis_spec::layout::{LayoutMark, Partition, View};
 use trellis_spec::peer::{Answer, Call, Envelope};
-use trellis_spec::quorum::{NodeId, ReplicaSets};
+use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Ask, Audience, Fetch, Reply, Request, Step};
-use trellis_spec::row::{Address, Placement, Row, RowKey};
+use trellis_spec::row::Row;
 use trellis_spec::stamp::{Incarnation, Issuer, Stamp};
 use trellis_spec::trace::Traced;
 
 use super::calls::Calls;
 use super::layouts::Layouts;
 use super::limits::Limits;
+use super::place::{Place, Subject};
 use super::replica::{Answered, Payload, Replica};
 use super::tries::Tries;
 use super::trouble::Trouble;
@@ -32,52 +32,7 @@ use super::turns::Turns;
 use super::watched::Watched;
 use crate::env::{Boxed, Env};
 use crate::link::{Lane, Network, PeerId};
-use crate::seeded::{NodeRules, Slip, slips};
-
-/// A row, and the gate that writes to it must pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The row.
-    pub address: Address,
-    /// The gate, for rows that make a bucket non-empty.
-    pub gate: Option<RowKey>,
-}
-
-/// The row that an attempt is about, in a partition that is known.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Subject<'a> {
-    pub(crate) key: &'a RowKey,
-    /// The gate that writes to it must pass.
-    pub(crate) gate: Option<&'a RowKey>,
-}
-
-impl<'a> From<&'a Target> for Subject<'a> {
-    fn from(target: &'a Target) -> Self {
-        Subject {
-            key: &target.address.key,
-            gate: target.gate.as_ref(),
-        }
-    }
-}
-
-/// Where something lives under a view.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) partition: Partition,
-    pub(crate) view: View,
-    pub(crate) newest: LayoutMark,
-    pub(crate) sets: ReplicaSets,
-    spread: Spread,
-}
-
-/// Whose answers an attempt needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spread {
-    /// Those of a majority of every active layout.
-    Majorities,
-    /// Everybody's.
-    Everybody,
-}
+use crate::seeded::{Slip, slips};
 
 /// What an attempt came to, and what its driver noticed on the way.
 pub(crate) struct Ended<O> {
@@ -173,40 +128,6 @@ impl Coordinator {
         // Half of what replicas accept, so that they still do when this clock is ahead of theirs.
         let ahead_us = self.limits.clock_skew_max_ms.saturating_mul(1000) / 2;
         self.env.clock.wall_us().saturating_add(ahead_us)
-    }
-
-    /// Where a placement lives now.
-    pub(crate) fn place(&self, placement: &Placement) -> Place {
-        let known = self.layouts().now();
-        let newest = known.peer.knowledge.newest();
-        let partition = newest.map_or(Partition(0), |layout| placement.partition(layout));
-        self.place_of(partition, Spread::Majorities)
-    }
-
-    /// The same for a partition.
-    pub(crate) fn place_of(&self, partition: Partition, spread: Spread) -> Place {
-        let known = self.layouts().now();
-        let knowledge = &known.peer.knowledge;
-        let view = knowledge.view(partition);
-        let majorities = knowledge.replica_sets::<NodeRules>(partition, view);
-        let sets = match spread {
-            Spread::Majorities => majorities,
-            // One set for each: a quorum is a majority of every set.
-            Spread::Everybody => ReplicaSets::new(majorities.members().into_iter().map(|node| vec![node]).collect()),
-        };
-        Place {
-            partition,
-            view,
-            newest: known.mark(),
-            sets,
-            spread,
-        }
-    }
-
-    /// The place under the view of now, if that is another one.
-    pub(crate) fn moved(&self, place: &Place) -> Option<Place> {
-        let now = self.place_of(place.partition, place.spread);
-        (now.view != place.view).then_some(now)
     }
 
     /// Runs `attempt` on a row to its end.
@@ -336,13 +257,7 @@ impl Coordinator {
                 gate: row.gate.cloned(),
                 request,
             };
-            let envelope = Envelope {
-                partition: place.partition,
-                view: place.view,
-                newest: place.newest,
-                call,
-            };
-            let answered = self.call(node, Lane::Control, envelope, Payload::Nothing);
+            let answered = self.call(node, Lane::Control, place.envelope(call), Payload::Nothing);
             let round = ask.round;
             calls.push(Box::pin(async move { (round, node, answered.await.0) }));
         }

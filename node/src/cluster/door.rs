@@ -5,9 +5,9 @@ use trellis_spec::layout::{Admitted, LayoutMark, Partition, Refusal, View};
 use trellis_spec::peer::{Answer, Envelope};
 
 use super::cells::{CellsError, Shelf};
-use super::coordinator::Place;
 use super::keeper::KeeperError;
 use super::layouts::LayoutsError;
+use super::place::Place;
 use super::replica::Replica;
 use crate::seeded::{NodeRules, Slip, slips};
 use crate::storage::{Position, RowsError};

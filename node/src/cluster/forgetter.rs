@@ -13,9 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use trellis_spec::layout::Partition;
-use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::peer::{Answer, Call};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Cell, Settle, SettleOutcome};
 use trellis_spec::row::{FORGETTABLE, Row, RowKey, gate_of, successor};
@@ -24,9 +23,10 @@ use trellis_spec::tombstone::{Reports, deleted, is_unsettled};
 
 use super::amount::Amount;
 use super::cells::{CellsError, Shelf};
-use super::coordinator::{Contention, Coordinator, Place, Spread, Subject};
+use super::coordinator::{Contention, Coordinator};
 use super::floors::ROWS_AT_A_TIME;
-use super::replica::Payload;
+use super::place::{Place, Spread, Subject};
+use super::poll::Told;
 use super::standing::Standing;
 use super::workers::Worker;
 use crate::link::Lane;
@@ -284,30 +284,11 @@ impl Forgetter {
     }
 
     /// What those of the nodes said who answered in time.
-    async fn ask(&self, place: &Place, nodes: &[NodeId], call: &Call) -> BTreeMap<NodeId, Answer> {
-        let ask = |node: &NodeId| {
-            let envelope = Envelope {
-                partition: place.partition,
-                view: place.view,
-                newest: place.newest,
-                call: call.clone(),
-            };
-            let (node, called) = (
-                *node,
-                self.coordinator.call(*node, Lane::Bulk, envelope, Payload::Nothing),
-            );
-            async move { (node, called.await.0) }
-        };
-        let mut calls: FuturesUnordered<_> = nodes.iter().map(ask).collect();
-        let mut told = BTreeMap::new();
-        let listen = async {
-            while let Some((node, answer)) = calls.next().await {
-                told.insert(node, answer);
-            }
-        };
+    async fn ask(&self, place: &Place, nodes: &[NodeId], call: &Call) -> Told<Answer> {
+        let asked = nodes.iter().map(|node| (*node, call.clone()));
         let limit = Duration::from_millis(self.coordinator.limits.request_deadline_ms);
-        let _ = self.coordinator.env.timeout(limit, listen).await;
-        told
+        let coordinator = &self.coordinator;
+        coordinator.poll(place, Lane::Bulk, asked, limit, Some, |_| false).await
     }
 
     /// Some replica does not have a tombstone: it is brought there, if nothing is newer.

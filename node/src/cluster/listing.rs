@@ -5,12 +5,13 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use trellis_spec::gate::Gate;
 use trellis_spec::listing::{Counted, ListingStep, Page};
-use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::peer::{Answer, Call};
 use trellis_spec::register::Fetch;
 use trellis_spec::row::{Address, Placement, Row, RowKey};
 
-use super::coordinator::{Coordinator, Place, Target};
+use super::coordinator::Coordinator;
 use super::operations::ClusterError;
+use super::place::{Place, Target};
 use super::replica::Payload;
 use super::watched::WatchedListing;
 use crate::link::Lane;
@@ -86,12 +87,7 @@ impl Coordinator {
             let limit = span.limit_of_one();
             let (from, to, gate) = (span.from.clone(), span.to.clone(), span.gate.clone());
             let call = Call::Scan { from, to, limit, gate };
-            let envelope = Envelope {
-                partition: place.partition,
-                view: place.view,
-                newest: place.newest,
-                call,
-            };
+            let envelope = place.envelope(call);
             let answered = self.call(node, Lane::Control, envelope, Payload::Nothing);
             calls.push(async move { (node, answered.await.0) });
         }

@@ -14,7 +14,8 @@ use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
 use trellis_spec::trace::Guarded;
 
-use super::coordinator::{Contention, Coordinator, Ended, Place, Spread, Subject, Target};
+use super::coordinator::{Contention, Coordinator, Ended};
+use super::place::{Place, Spread, Subject, Target};
 use super::standing::Standing;
 use crate::seeded::{NodeRules, Slip, slips};
 

@@ -20,10 +20,11 @@ use trellis_spec::quorum::NodeId;
 
 use super::amount::{Amount, Count};
 use super::contact::{Contact, LOOK_AFTER};
-use super::coordinator::{Coordinator, Spread};
+use super::coordinator::Coordinator;
 use super::digest::Told;
 use super::layouts::Known;
 use super::migration::{Movers, Moves};
+use super::place::Spread;
 use super::workers::{Worker, WorkerReport, WorkerState, Workers};
 use crate::env::Env;
 

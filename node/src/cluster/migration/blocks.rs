@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use trellis_spec::block::{Data, Names, Pulled, Pulling};
 use trellis_spec::layout::Announcement;
-use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::peer::{Answer, Call};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::Fetch;
 use trellis_spec::row::{BlockName, BlockReference, VersionId};
@@ -193,12 +193,7 @@ impl<S: Scope> Syncing<'_, S> {
     }
 
     async fn ask(&self, node: NodeId, call: Call) -> Option<(Answer, Bytes)> {
-        let envelope = Envelope {
-            partition: self.place.partition,
-            view: self.place.view,
-            newest: self.place.newest,
-            call,
-        };
+        let envelope = self.place.envelope(call);
         let called = self.coordinator.call(node, Lane::Bulk, envelope, Payload::Nothing);
         self.coordinator.env.timeout(self.step_limit(), called).await.ok()
     }

@@ -24,10 +24,11 @@ use trellis_spec::row::BucketId;
 
 use super::amount::Amount;
 use super::cells::CellsError;
-use super::coordinator::{Coordinator, Place, Spread};
+use super::coordinator::Coordinator;
 use super::door::{Door, Refused};
 use super::keeper::KeeperError;
 use super::layouts::{Known, LayoutsError};
+use super::place::{Place, Spread};
 use super::workers::{Worker, Workers};
 use crate::env::Boxed;
 use crate::seeded::NodeRules;

@@ -6,7 +6,7 @@
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use trellis_spec::layout::{GatedRow, SyncStep};
-use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::peer::{Answer, Call};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Accepted, Ask, Audience, Fetch, Reply, Request};
 use trellis_spec::row::{Row, RowKey, bucket_of, gate_of};
@@ -171,12 +171,7 @@ impl<S: Scope> Syncing<'_, S> {
     }
 
     fn call(&self, round: u32, node: NodeId, lane: Lane, call: Call) -> Boxed<'static, Heard> {
-        let envelope = Envelope {
-            partition: self.place.partition,
-            view: self.place.view,
-            newest: self.place.newest,
-            call,
-        };
+        let envelope = self.place.envelope(call);
         let answered = self.coordinator.call(node, lane, envelope, Payload::Nothing);
         Box::pin(async move { (round, node, answered.await.0) })
     }

@@ -14,7 +14,7 @@ use trellis_spec::stamp::Stamp;
 
 use super::{Simulation, Sites};
 use crate::cluster::cells::Shelf;
-use crate::cluster::coordinator::Spread;
+use crate::cluster::place::Spread;
 use crate::cluster::replica::Payload;
 use crate::cluster::{Amount, Worker, WorkerState};
 use crate::link::{Lane, PeerId};

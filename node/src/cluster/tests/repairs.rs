@@ -12,8 +12,8 @@ use trellis_spec::row::RowKey;
 use trellis_spec::stamp::Stamp;
 
 use super::{INLINE_MAX_BYTES, Simulation, Sites};
-use crate::cluster::coordinator::Spread;
 use crate::cluster::door::Door;
+use crate::cluster::place::Spread;
 use crate::cluster::replica::Payload;
 use crate::cluster::{Evidence, Lack, Why};
 use crate::link::PeerId;

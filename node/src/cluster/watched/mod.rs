@@ -10,7 +10,7 @@ use trellis_spec::row::Row;
 use trellis_spec::stamp::Stamp;
 use trellis_spec::trace::{self, AttemptRun, Event, Input, Mention, Outcome, Record, Traced, Values};
 
-use super::coordinator::{Place, Subject};
+use super::place::{Place, Subject};
 use crate::trace::Recorder;
 
 pub(crate) use deletion::WatchedDeletion;

@@ -8,8 +8,8 @@ use trellis_spec::row::{Row, RowKey};
 use trellis_spec::stamp::Stamp;
 use trellis_spec::trace::{self, ListingEvent, ListingRun, Omitted, Record, SyncEvent, SyncInput, SyncRun};
 
-use crate::cluster::coordinator::Place;
 use crate::cluster::listing::Span;
+use crate::cluster::place::Place;
 use crate::seeded::NodeRules;
 use crate::trace::Recorder;
 
