@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use trellis_spec::gate::Gate;
 use trellis_spec::layout::Partition;
+use trellis_spec::peer::{Answer, Call};
+use trellis_spec::quorum::{Verdict, Vote};
 use trellis_spec::register::{
-    Accepted, Change, Conditional, ConditionalOutcome, Content, Decision, Fetch, OpId, Read, ReadOutcome, Write,
-    WriteMode, WriteOutcome,
+    Accepted, Change, Conditional, ConditionalOutcome, Content, Decision, Fetch, OpId, Read, ReadOutcome, Reply,
+    Request, Write, WriteMode, WriteOutcome,
 };
 use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
@@ -16,7 +18,9 @@ use trellis_spec::trace::Guarded;
 
 use super::coordinator::{Contention, Coordinator, Ended};
 use super::place::{Place, Spread, Subject, Target};
+use super::poll::Told;
 use super::standing::Standing;
+use crate::link::Lane;
 use crate::seeded::{NodeRules, Slip, slips};
 
 /// Why an operation on rows did not come to its end.
@@ -28,7 +32,8 @@ pub enum ClusterError {
     /// The write may take effect at any time, or never.
     #[error("the outcome of the write is unknown")]
     Unknown,
-    /// The bucket's gate is closed. A minority of replicas may hold the value; nobody will see it if the bucket goes.
+    /// The bucket's gate is closed. Replicas that have not closed it yet may hold the value; nobody will see it any more if
+    /// the bucket goes.
     #[error("the bucket is being deleted")]
     Gated,
     /// Too many disks are full. Nothing was acknowledged.
@@ -89,6 +94,43 @@ impl Coordinator {
     pub(super) async fn bring_to_all(&self, partition: Partition, row: Subject<'_>) -> Result<Found, ClusterError> {
         let place = self.place_of(partition, Spread::Everybody);
         self.read_at(place, row, Fetch::Head).await
+    }
+
+    /// May anybody have been shown something of this row that has this stamp or a later one? Whatever was shown is on a
+    /// majority, or something newer is. Nothing is brought anywhere and no gate is asked: for rows whose bucket is gone.
+    pub async fn may_have_shown(&self, target: &Target, from: Stamp) -> bool {
+        let place = self.place(&target.address.placement);
+        let read = || Call::Row {
+            key: target.address.key.clone(),
+            gate: None,
+            request: Request::Read(Fetch::Head),
+        };
+        let asked = place.sets.members().into_iter().map(|node| (node, read()));
+        let is_older = |answer| {
+            if let Answer::Row { reply, .. } = answer
+                && let Reply::Row { accepted, .. } = reply
+            {
+                Some(accepted.is_none_or(|held| held.ballot < from))
+            } else {
+                None
+            }
+        };
+        let have_only_older = |told: &Told<bool>| {
+            let vote = |node| {
+                if told.get(&node) == Some(&true) {
+                    Vote::Yes
+                } else {
+                    Vote::Open
+                }
+            };
+            place.sets.verdict(vote) == Verdict::Reached
+        };
+        let limit = Duration::from_millis(self.limits.request_deadline_ms);
+        let is_enough = |told: &Told<bool>| told.values().any(|older| !older) || have_only_older(told);
+        let told = self
+            .poll(&place, Lane::Control, asked, limit, is_older, is_enough)
+            .await;
+        !have_only_older(&told)
     }
 
     async fn read_at(&self, place: Place, row: Subject<'_>, fetch: Fetch) -> Result<Found, ClusterError> {

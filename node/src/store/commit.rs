@@ -8,6 +8,7 @@ use trellis_s3api::error::StoreError;
 use trellis_s3api::object::{Etag, ObjectKey};
 use trellis_spec::register::{Accepted, Content, OpId, WriteMode};
 use trellis_spec::row::{Address, BucketId, Condition, Guard, Match, Row, Swap};
+use trellis_spec::stamp::Stamp;
 
 use super::{ClusterStore, write_failed};
 use crate::cluster::{ClusterError, Swapped, Target};
@@ -61,6 +62,7 @@ impl ClusterStore {
     pub(super) async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
         const TRIES_AT_A_GATE: usize = 3;
         self.coordinator.note_operation();
+        let began = self.coordinator.stamp(Stamp::ZERO);
         let incarnation = self.coordinator.incarnation();
         for _ in 0..TRIES_AT_A_GATE {
             let tried = if commit.condition.is_none() {
@@ -71,7 +73,13 @@ impl ClusterStore {
             match tried {
                 Ok(committed) => return Ok(committed),
                 Err(ClusterError::Gated) => match self.look_behind_gate(commit.bucket).await? {
-                    BehindGate::Gone => return Err(self.gone(commit.bucket).await),
+                    BehindGate::Gone if self.coordinator.incarnation() != incarnation => {
+                        return Err(StoreError::OutcomeUnknown);
+                    }
+                    BehindGate::Gone => {
+                        let target = object_target(commit.bucket, commit.key);
+                        return Err(self.gone_with(commit.bucket, &target, began).await);
+                    }
                     // A conditional write that may have proposed is not judged anew.
                     BehindGate::Open if !commit.condition.is_none() => return Err(StoreError::ConditionalConflict),
                     BehindGate::Open if self.coordinator.limits.unconditional_writes == WriteMode::Strict => {
@@ -100,6 +108,15 @@ impl ClusterStore {
             Ok(Some((_, id))) if id != bucket_id(bucket) => StoreError::SlowDown,
             Ok(_) => StoreError::NoSuchBucket,
             Err(error) => error,
+        }
+    }
+
+    /// The bucket is gone, and with it what was to be written there under this stamp or a later one. Whoever was shown it
+    /// before must not hear that it never was.
+    pub(super) async fn gone_with(&self, bucket: &BucketInfo, target: &Target, stamp: Stamp) -> StoreError {
+        match self.coordinator.may_have_shown(target, stamp).await {
+            true => StoreError::OutcomeUnknown,
+            false => self.gone(bucket).await,
         }
     }
 

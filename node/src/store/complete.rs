@@ -355,7 +355,7 @@ impl ClusterStore {
         {
             Ok(_) => Ok(Committed::Done(None)),
             Err(ClusterError::Gated) => match self.look_behind_gate(bucket).await? {
-                BehindGate::Gone => Err(self.gone(bucket).await),
+                BehindGate::Gone => Err(self.gone_with(bucket, &target, completion.stamp).await),
                 BehindGate::Open => Err(StoreError::OutcomeUnknown),
             },
             Err(error) => Err(write_failed(error)),

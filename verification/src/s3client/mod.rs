@@ -343,8 +343,6 @@ fn written(action: &Action, reply: &Reply, attempts: u32) -> Outcome {
             }
         }
         StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT => Outcome::Unknown { why },
-        // What raced with the deletion of its bucket may have been there, and been seen, before it was gone.
-        StatusCode::NOT_FOUND if reply.says("NoSuchBucket") => Outcome::Unknown { why },
         status if (status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED) && attempts == 1 => {
             Outcome::Failed { why }
         }

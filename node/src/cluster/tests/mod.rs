@@ -1,6 +1,7 @@
 //! Nodes in memory, under a seed. Here: what becomes of objects when disks rot, fill up or are older copies, and when
 //! clocks are wrong.
 
+mod bucket_deletions;
 mod forces;
 mod forgetting;
 mod repairs;
