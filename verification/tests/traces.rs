@@ -14,21 +14,27 @@ fn replayed(setup: Setup) -> (Run, Replayed) {
 #[test]
 fn what_sound_nodes_recorded_comes_out_again() {
     let (mut syncs, mut elections, mut electors, mut deletions) = (0, 0, 0, 0);
+    let (mut refused, mut layouts) = (0, 0);
     for (seed, nodes) in [(1, 1), (2, 3), (3, 3), (4, 5)] {
         let (run, replayed) = replayed(Setup::new(seed, nodes));
         assert!(replayed.is_good(), "{}\n{replayed}", run.setup);
         let tally = replayed.tally;
         assert_eq!((tally.lost, tally.cut_off, tally.gaps), (0, 0, 0));
         assert!(tally.attempts > 500 && tally.linked > tally.steps / 2, "{tally}");
-        assert!(tally.listings > 20, "{tally}");
+        assert!(tally.listings > 20 && tally.pages > 20, "{tally}");
+        // Of every node it is known at every step what it knew of layouts.
+        assert_eq!(tally.doors, tally.steps + tally.refused + tally.pages, "{tally}");
         assert!(tally.lives > nodes as u64, "nobody crashed: {tally}");
         syncs += tally.syncs;
         elections += tally.elections;
         electors += tally.electors;
         deletions += tally.deletions;
+        refused += tally.refused;
+        layouts += tally.layouts;
     }
     assert!(syncs > 20 && deletions > 0, "{syncs} {deletions}");
     assert!(elections > 0 && electors > elections, "{elections} {electors}");
+    assert!(refused > 0 && layouts > 20, "{refused} {layouts}");
 }
 
 #[test]
@@ -46,9 +52,9 @@ fn bugs_between_a_node_and_its_disk_are_noticed() {
         };
         let named = (1..=SEEDS_TO_NOTICE_MAX).find_map(|seed| replayed(setup(seed)).1.divergence);
         let wrong = named.unwrap_or_else(|| panic!("{sabotage} went unnoticed")).wrong;
-        assert!(
-            wrong.expected.starts_with("on the row as it was"),
-            "{sabotage}: {wrong:?}"
-        );
+        // A row, or what is known of layouts.
+        let is_of_the_disk =
+            wrong.expected.starts_with("on the row as it was") || wrong.expected.starts_with("as it was");
+        assert!(is_of_the_disk, "{sabotage}: {wrong:?}");
     }
 }

@@ -8,11 +8,12 @@ use std::fmt::{Debug, Display};
 
 use trellis_spec::block::Inquiry;
 use trellis_spec::flaw::Sound;
-use trellis_spec::layout::{Election, Nominate};
+use trellis_spec::gate::Gate;
+use trellis_spec::layout::{Election, LayoutMark, Nominate};
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{
-    Accepted, Ask, Attempt, Audience, Change, Conditional, ConditionalOutcome, Decision, Fetch, Read, Reply, Request,
-    Settle, Step, Value, Write,
+    Accepted, Ask, Attempt, Audience, Change, Conditional, ConditionalOutcome, Decision, Fetch, Read, Request, Settle,
+    Step, Value, Write,
 };
 use trellis_spec::row::{Row, Swap};
 use trellis_spec::stamp::Stamp;
@@ -27,7 +28,7 @@ type Said<N> = Step<N, Outcome<N>>;
 
 /// Takes an attempt again, from its beginning to its end.
 pub(super) fn repeat(node: NodeId, run: &AttemptRun) -> Result<Checked, Wrong> {
-    let (sets, rows) = (run.sets.clone(), RowsOf(&run.values));
+    let (sets, rows) = (run.sets.clone(), &run.values);
     match &run.made {
         Made::Read { fetch } => on_rows(node, run, Read::<Row, Sound>::new(sets, *fetch)),
         Made::Write {
@@ -89,13 +90,26 @@ pub(super) fn candidacy(node: NodeId, run: &ElectionRun) -> Result<Checked, Wron
 }
 
 /// What a record has in the place of values, and the values.
-trait Language: Names<Name: Clone + PartialEq + Debug> {
+pub(super) trait Language: Names<Name: Clone + PartialEq + Debug> {
     /// What machines take when they are run again.
     type Value: Value;
     /// The value, if the record has it.
     fn value(&self, of: &Self::Name) -> Option<Self::Value>;
+    /// Any value, in the place of one that the record does not have.
+    fn any() -> Self::Value;
     /// The name of a value, which may only come up now.
     fn named(&mut self, value: &Self::Value) -> Self::Name;
+
+    /// What is read with values in the place of their names, which must all be there.
+    fn read<T>(&self, read: impl FnOnce(&mut dyn FnMut(&Self::Name) -> Self::Value) -> T) -> Result<T, Wrong> {
+        let mut is_missing = false;
+        let read = read(&mut |name| {
+            let found = self.value(name);
+            is_missing |= found.is_none();
+            found.unwrap_or_else(Self::any)
+        });
+        if is_missing { Err(Wrong::missing()) } else { Ok(read) }
+    }
 }
 
 impl Language for Values {
@@ -103,6 +117,10 @@ impl Language for Values {
 
     fn value(&self, of: &Mention) -> Option<Row> {
         self.get(*of)
+    }
+
+    fn any() -> Row {
+        Row::Gate(Gate::Open)
     }
 
     fn named(&mut self, value: &Row) -> Mention {
@@ -115,6 +133,10 @@ impl Language for Layouts {
 
     fn value(&self, of: &Candidate) -> Option<Candidate> {
         Some(*of)
+    }
+
+    fn any() -> Candidate {
+        Candidate(LayoutMark::default())
     }
 
     fn named(&mut self, value: &Candidate) -> Candidate {
@@ -134,21 +156,6 @@ impl Change<Row> for Told {
 impl trace::Guarded for Told {
     fn swap(&self) -> Option<&Swap> {
         self.0.as_ref()
-    }
-}
-
-/// The values of a record in the place of their mentions.
-pub(super) struct RowsOf<'a>(pub(super) &'a Values);
-
-impl RowsOf<'_> {
-    pub(super) fn read<T>(&self, read: impl FnOnce(&mut dyn FnMut(&Mention) -> Row) -> T) -> Result<T, Wrong> {
-        let mut is_missing = false;
-        let read = read(&mut |mention| {
-            let found = self.0.get(*mention);
-            is_missing |= found.is_none();
-            found.unwrap_or(Row::Gate(trellis_spec::gate::Gate::Open))
-        });
-        if is_missing { Err(Wrong::missing()) } else { Ok(read) }
     }
 }
 
@@ -263,21 +270,14 @@ impl<N: Language> Driver<N> {
         Ok(match input {
             Input::Start(stamp) => attempt.start(*stamp),
             Input::Again(stamp) => attempt.again(*stamp),
-            Input::Reply(round, from, reply) => attempt.on_reply(*round, *from, self.reply(reply)?),
+            Input::Reply(round, from, reply) => {
+                let reply = self.values.read(|mut value| trace::reply(reply, &mut value))?;
+                attempt.on_reply(*round, *from, reply)
+            }
             Input::Patience => attempt.on_patience(),
             Input::View(sets) => attempt.on_view(sets.clone()),
             Input::Deadline => Step::Done(attempt.on_deadline()),
         })
-    }
-
-    fn reply(&self, reply: &Reply<N::Name>) -> Result<Reply<N::Value>, Wrong> {
-        let mut is_missing = false;
-        trace::reply(reply, &mut |name| is_missing |= self.values.value(name).is_none());
-        if is_missing {
-            return Err(Wrong::missing());
-        }
-        let mut value = |name: &N::Name| self.values.value(name).expect("none is missing");
-        Ok(trace::reply(reply, &mut value))
     }
 
     fn said(&mut self, step: Said<N::Name>) {
@@ -325,10 +325,7 @@ impl<N: Language> Driver<N> {
 
     fn differs(&self, input: &Input<N::Name>, expected: &Said<N::Name>, recorded: &Said<N::Name>) -> Wrong {
         let words = Words(&self.values);
-        let (mut one, mut other) = (words.step(expected), words.step(recorded));
-        if one == other {
-            (one, other) = (format!("{expected:?}"), format!("{recorded:?}"));
-        }
+        let (one, other) = words::differing(expected, recorded, |step| words.step(step), |_, _| None);
         self.wrong(&words.input(input), &one, &other)
     }
 

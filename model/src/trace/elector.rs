@@ -12,41 +12,24 @@ use trellis_spec::register::{Cell, Reply};
 use trellis_spec::trace::{Candidate, ElectorStep, Kept};
 
 use super::Wrong;
+use super::history::{Certainty, History};
 use super::words::{self, Layouts, Words};
 
 type Ballot = Cell<Candidate>;
 
 /// The elections in which one node is an elector.
 #[derive(Default)]
-pub(super) struct Ballots(BTreeMap<LayoutVersion, Known>);
-
-/// What is known of one election.
-enum Known {
-    /// What it was, with the positions of its changes in the log, oldest first. Never empty.
-    Exact(Vec<(u64, Ballot)>),
-    /// This or something newer.
-    AtLeast(Ballot),
-}
+pub(super) struct Ballots(BTreeMap<LayoutVersion, History<Ballot>>);
 
 impl Ballots {
     /// The node stopped in order and was started again.
     pub(super) fn reopened(&mut self) {
-        for known in self.0.values_mut() {
-            if let Known::Exact(states) = known {
-                let last = states.pop().map(|(_, last)| last).unwrap_or_default();
-                *states = vec![(0, last)];
-            }
-        }
+        self.0.values_mut().for_each(History::reopened);
     }
 
     /// The node crashed and was started again; every change up to this position was durable.
     pub(super) fn crashed(&mut self, durable: u64) {
-        for known in self.0.values_mut() {
-            if let Known::Exact(states) = known {
-                let newest = states.iter().rfind(|(position, _)| *position <= durable);
-                *known = Known::AtLeast(newest.map(|(_, cell)| cell.clone()).unwrap_or_default());
-            }
-        }
+        self.0.retain(|_, known| known.crashed(durable));
     }
 
     /// Takes a step again.
@@ -54,26 +37,26 @@ impl Ballots {
         let about = About { node, step };
         about.taken_again()?;
         // What is seen for the first time may have been changed before, where records are missing.
-        let first = || Known::Exact(vec![(u64::MAX, step.cell.clone())]);
+        let first = || History::of(u64::MAX, step.cell.clone());
         let known = self.0.entry(step.version).or_insert_with(first);
-        match known {
-            Known::Exact(states) => {
-                let left = states.last().map(|(_, left)| left);
-                if left.is_some_and(|left| *left != step.cell) {
-                    let left = left.cloned().unwrap_or_default();
-                    return Err(about.wrong(&format!("as it was left: {}", show(&left)), &show(&step.cell)));
+        match known.certainty() {
+            Certainty::Exact => {
+                let left = known.last();
+                if *left != step.cell {
+                    return Err(about.wrong(&format!("as it was left: {}", show(left)), &show(&step.cell)));
                 }
             }
-            Known::AtLeast(least) => {
+            Certainty::AtLeast => {
+                let least = known.first();
                 if step.cell.promised < least.promised || step.cell.ballot() < least.ballot() {
                     let least = format!("as it was durable before the crash, or newer: {}", show(least));
                     return Err(about.wrong(&least, &show(&step.cell)));
                 }
-                *known = Known::Exact(vec![(0, step.cell.clone())]);
+                known.found(step.cell.clone());
             }
         }
-        if let (Known::Exact(states), Some(changed), Kept::Replaced(position)) = (known, &step.changed, step.kept) {
-            states.push((position, changed.clone()));
+        if let (Some(changed), Kept::Replaced(position)) = (&step.changed, step.kept) {
+            known.push(position, changed.clone());
         }
         Ok(())
     }

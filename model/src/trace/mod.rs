@@ -3,18 +3,22 @@
 //! A node that records writes down what its machines were told and what they said (`trellis_spec::trace`). Here each of
 //! these steps is taken again by the same code, which must come to the same; and what lies between the steps is checked,
 //! for that is where a driver could do something else than it says: the row that a rule was given must be the one that
-//! it left there ([`rows`]), what was sent must be what an attempt asked for ([`attempt`]), and an elector must be given what
-//! it said last ([`elector`]).
+//! it left there ([`rows`]), what was sent must be what an attempt asked for ([`attempt`]), an elector must be given what
+//! it said last ([`elector`]), and a door must know what the node knew of layouts ([`door`], [`standing`]).
 //!
 //! A trace may have gaps: a node records only as fast as it can, keeps only so much, and may be killed. Whatever is
 //! there is checked; what is missing is counted.
 
 mod attempt;
 mod deletion;
+mod door;
 mod elector;
 mod file;
+mod history;
 mod pages;
 mod rows;
+mod scans;
+mod standing;
 mod sync;
 mod words;
 
@@ -24,10 +28,12 @@ use std::fmt::{self, Display, Formatter};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::trace::{Aftermath, Opened, Record, RowStep};
 
+use door::Visit;
 use elector::Ballots;
 use file::{Contents, Frames};
 pub use file::{Part, read_folder};
 use rows::Rows;
+use standing::{Beginning, Standings};
 
 /// What is wrong with a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +82,14 @@ pub struct Tally {
     pub electors: u64,
     /// Deletions of buckets.
     pub deletions: u64,
+    /// Requests about rows that were turned away.
+    pub refused: u64,
+    /// Pages that replicas showed.
+    pub pages: u64,
+    /// Of the steps of replicas, these requests and these pages, those of which it is known what the node knew of layouts.
+    pub doors: u64,
+    /// Changes of what nodes know of layouts, and partitions that they cleared.
+    pub layouts: u64,
     /// Steps of attempts.
     pub told: u64,
     /// Requests that were sent for them.
@@ -113,6 +127,7 @@ struct Node {
     is_closed: bool,
     rows: Rows,
     ballots: Ballots,
+    standings: Standings,
 }
 
 impl Node {
@@ -120,15 +135,18 @@ impl Node {
     fn forget(&mut self) {
         self.rows.forget();
         self.ballots = Ballots::default();
+        self.standings = Standings::default();
     }
 
     fn reopened(&mut self) {
         self.ballots.reopened();
+        self.standings.reopened();
         self.rows.reopened();
     }
 
     fn crashed(&mut self) {
         self.ballots.crashed(self.rows.durable());
+        self.standings.crashed(self.rows.durable());
         self.rows.crashed();
     }
 }
@@ -194,42 +212,77 @@ impl Replay {
 
     fn step(&mut self, step: &RowStep, aftermath: Aftermath, node: NodeId) -> Result<(), Wrong> {
         let known = self.nodes.entry(node).or_default();
+        let visit = Visit {
+            node,
+            partition: step.partition,
+            key: &step.key,
+            shown: step.shown,
+        };
+        let admitted = visit.repeat(&known.standings, Ok((step.view, step.entered)))?;
+        self.tally.doors += u64::from(known.standings.at(step.shown.known_at).is_some());
+        if let Some(admitted) = &admitted {
+            self.tally.linked += u64::from(known.rows.step(node, admitted, step, aftermath)?);
+        }
         self.tally.steps += 1;
-        self.tally.linked += u64::from(known.rows.step(node, step, aftermath)?);
         Ok(())
     }
 
     fn record(&mut self, record: Record, node: NodeId) -> Result<(), Wrong> {
         let known = self.nodes.entry(node).or_default();
         match record {
-            Record::Attempt(run) => {
-                let checked = attempt::repeat(node, &run)?;
-                self.tally.attempts += 1;
-                self.tally.add(checked);
-            }
-            Record::Listing(run) => {
-                let checked = pages::listing(node, &run)?;
-                self.tally.listings += 1;
-                self.tally.add(checked);
-            }
-            Record::Sync(run) => {
-                let checked = sync::sync(node, &run)?;
-                self.tally.syncs += 1;
-                self.tally.add(checked);
-            }
-            Record::Election(run) => {
-                let checked = attempt::candidacy(node, &run)?;
-                self.tally.elections += 1;
-                self.tally.add(checked);
-            }
-            Record::Deletion(run) => {
-                let checked = deletion::deletion(node, &run)?;
-                self.tally.deletions += 1;
-                self.tally.add(checked);
-            }
+            Record::Attempt(run) => self
+                .tally
+                .ran(attempt::repeat(node, &run)?, |tally| &mut tally.attempts),
+            Record::Listing(run) => self.tally.ran(pages::listing(node, &run)?, |tally| &mut tally.listings),
+            Record::Sync(run) => self.tally.ran(sync::sync(node, &run)?, |tally| &mut tally.syncs),
+            Record::Election(run) => self
+                .tally
+                .ran(attempt::candidacy(node, &run)?, |tally| &mut tally.elections),
+            Record::Deletion(run) => self
+                .tally
+                .ran(deletion::deletion(node, &run)?, |tally| &mut tally.deletions),
             Record::Elector(step) => {
                 known.ballots.step(node, &step)?;
                 self.tally.electors += 1;
+            }
+            Record::Refused(step) => {
+                let visit = Visit {
+                    node,
+                    partition: step.partition,
+                    key: &step.key,
+                    shown: step.shown,
+                };
+                visit.repeat(&known.standings, Err(step.said))?;
+                self.tally.doors += u64::from(known.standings.at(step.shown.known_at).is_some());
+                self.tally.refused += 1;
+            }
+            Record::Page(step) => {
+                let visit = Visit {
+                    node,
+                    partition: step.partition,
+                    key: &step.from,
+                    shown: step.shown,
+                };
+                visit.repeat(&known.standings, Ok((step.view, step.entered)))?;
+                self.tally.doors += u64::from(known.standings.at(step.shown.known_at).is_some());
+                scans::page(node, &step, &known.rows)?;
+                self.tally.pages += 1;
+            }
+            Record::Standing(standing) => {
+                let begins = match known.last {
+                    Some(opened) if opened.part > 0 => Beginning::OfAPart,
+                    Some(_) | None => Beginning::OfALife,
+                };
+                known.standings.is(node, standing, begins)?;
+            }
+            Record::Layouts(step) => {
+                known.standings.step(node, &step)?;
+                self.tally.layouts += 1;
+            }
+            Record::Cleared(step) => {
+                known.standings.cleared(node, &step)?;
+                known.rows.cleared(step.partition, step.entered);
+                self.tally.layouts += 1;
             }
             Record::Lost(records) => {
                 self.tally.lost = self.tally.lost.saturating_add(records);
@@ -274,7 +327,9 @@ impl Replay {
 }
 
 impl Tally {
-    fn add(&mut self, checked: Checked) {
+    /// An attempt of the kind that this counts was checked so far.
+    fn ran(&mut self, checked: Checked, kind: fn(&mut Tally) -> &mut u64) {
+        *kind(self) += 1;
         self.told += checked.told;
         self.sent += checked.sent;
         self.cut_off += checked.cut_off;
@@ -309,9 +364,12 @@ impl Replayed {
             elections,
             electors,
             deletions,
+            refused,
+            layouts,
+            pages,
             ..
         } = self.tally;
-        let taken = steps + attempts + listings + syncs + elections + electors + deletions;
+        let taken = steps + attempts + listings + syncs + elections + electors + deletions + refused + layouts + pages;
         self.divergence.is_none() && taken > 0
     }
 }
@@ -350,11 +408,16 @@ impl Display for Tally {
             cut_off,
             lost,
             gaps,
+            refused,
+            doors,
+            layouts,
+            pages,
         } = self;
         write!(
             f,
-            "{files} files of {lives} lives: {steps} steps of replicas, {linked} of them on rows known from before; \
-             {attempts} attempts on rows, {listings} pages of listings, {syncs} syncs, {deletions} deletions of buckets, \
+            "{files} files of {lives} lives: {steps} steps of replicas, {linked} of them on rows known from before, and \
+             {refused} requests turned away and {pages} pages shown, {doors} of all under layouts known from before; {layouts} changes of what \
+             is known of layouts; {attempts} attempts on rows, {listings} pages of listings, {syncs} syncs, {deletions} deletions of buckets, \
              {elections} candidacies and {electors} steps of electors, with {told} steps and {sent} requests; {cut_off} records cut off, {lost} left out, {gaps} gaps"
         )
     }

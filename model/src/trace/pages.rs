@@ -105,7 +105,7 @@ impl Driver<'_> {
         self.heard.insert(from);
         let expected = self.listing.on_scanned(from, page.clone());
         if expected != *recorded {
-            let (expected, recorded) = differing(&expected, recorded);
+            let (expected, recorded) = words::differing(&expected, recorded, said, rows);
             return Err(self.wrong(&input, &expected, &recorded));
         }
         self.is_over = expected != ListingStep::Wait;
@@ -141,21 +141,14 @@ pub(super) fn is_in_order<'a>(
     end.is_none_or(ends) && bound.is_none_or(ends)
 }
 
-/// Two steps in words that differ.
-fn differing(expected: &Said, recorded: &Said) -> (String, String) {
-    let (one, other) = (said(expected), said(recorded));
+/// The first row of two pages that differs, in words.
+fn rows(expected: &Said, recorded: &Said) -> Option<(String, String)> {
     let (ListingStep::Done(expected), ListingStep::Done(recorded)) = (expected, recorded) else {
-        return (one, other);
+        return None;
     };
     let keys: BTreeSet<&RowKey> = expected.rows.keys().chain(recorded.rows.keys()).collect();
-    let differs = |key: &&&RowKey| row(expected, key) != row(recorded, key);
-    match keys.iter().find(differs) {
-        Some(key) => (
-            format!("{one}; {}", row(expected, key)),
-            format!("{other}; {}", row(recorded, key)),
-        ),
-        None => (format!("{one}: {expected:?}"), format!("{other}: {recorded:?}")),
-    }
+    let mut rows = keys.iter().map(|key| (row(expected, key), row(recorded, key)));
+    rows.find(|(one, other)| one != other)
 }
 
 fn said(step: &Said) -> String {

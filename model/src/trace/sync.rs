@@ -54,7 +54,7 @@ pub(super) fn sync(node: NodeId, run: &SyncRun) -> Result<Checked, Wrong> {
                 driver.may_be_told(input)?;
                 let expected = driver.tell(input);
                 if expected != *recorded {
-                    let (expected, recorded) = differing(&expected, recorded);
+                    let (expected, recorded) = words::differing(&expected, recorded, said, rows);
                     return Err(driver.wrong(input, &expected, &recorded));
                 }
                 driver.said(expected);
@@ -106,8 +106,11 @@ impl Driver<'_> {
                 must("an answer only of who was asked in that round, and one of each")
             }
             SyncInput::Pulled(_, _, page) => {
-                let keys = page.rows.iter().map(|(key, _)| key);
-                match is_in_order(keys, self.from.as_ref(), None, page.bound.as_ref()) {
+                let keys = || page.rows.iter().map(|(key, _)| key);
+                if keys().any(|key| !self.run.extent.has(key)) {
+                    return must("rows of the leaves that it is about");
+                }
+                match is_in_order(keys(), self.from.as_ref(), None, page.bound.as_ref()) {
                     true => Ok(()),
                     false => must("rows in order, from where they were asked for"),
                 }
@@ -195,21 +198,13 @@ fn heard(input: &SyncInput) -> String {
     }
 }
 
-/// Two steps in words that differ.
-fn differing(expected: &Said, recorded: &Said) -> (String, String) {
-    let (one, other) = (said(expected), said(recorded));
-    if one != other {
-        return (one, other);
-    }
-    if let (SyncStep::Copy(expected), SyncStep::Copy(recorded)) = (expected, recorded)
-        && let Some((expected, recorded)) = expected.iter().zip(recorded).find(|(one, other)| one != other)
-    {
-        return (
-            format!("{one}; {}", row(expected)),
-            format!("{other}; {}", row(recorded)),
-        );
-    }
-    (format!("{one}: {expected:?}"), format!("{other}: {recorded:?}"))
+/// The first row of two steps that differs, in words.
+fn rows(expected: &Said, recorded: &Said) -> Option<(String, String)> {
+    let (SyncStep::Copy(expected), SyncStep::Copy(recorded)) = (expected, recorded) else {
+        return None;
+    };
+    let mut rows = expected.iter().zip(recorded).filter(|(one, other)| one != other);
+    rows.next().map(|(one, other)| (row(one), row(other)))
 }
 
 fn said(step: &Said) -> String {

@@ -1,5 +1,8 @@
 //! Records in words.
 
+use std::fmt::Debug;
+
+use trellis_spec::layout::{Footing, View};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{
     Accepted, Audience, Cell, ConditionalOutcome, Content, Purpose, ReadOutcome, Reply, Request, SettleOutcome, Step,
@@ -52,6 +55,17 @@ pub(super) fn stamp(stamp: Stamp) -> String {
         Stamp::ZERO => "0".to_owned(),
         Stamp { time, by } => format!("{time}.{:04x}", by.0 >> 48),
     }
+}
+
+pub(super) fn view(view: View) -> String {
+    format!("view {}-{}", view.lo.0, view.hi.0)
+}
+
+pub(super) fn footing(footing: Footing) -> String {
+    let part = footing.part().map_or("no part".to_owned(), |part| {
+        format!("a part from layout {} to {}", part.entered.0, part.last.0)
+    });
+    format!("{}, {part}", view(footing.view()))
 }
 
 /// The table of a row and what can be read of its key.
@@ -218,6 +232,21 @@ fn body(body: &Body) -> String {
         Body::Inline(_) => "inline, body not here".to_owned(),
         Body::Blocks(blocks) => format!("{} blocks", blocks.len()),
         Body::Paged(pages) => format!("{} pages of blocks", pages.page_bytes.len()),
+    }
+}
+
+/// Two things in words that differ: as a whole, and where `within` finds the first difference within them.
+pub(super) fn differing<S: Debug>(
+    expected: &S,
+    recorded: &S,
+    said: impl Fn(&S) -> String,
+    within: impl Fn(&S, &S) -> Option<(String, String)>,
+) -> (String, String) {
+    let (one, other) = (said(expected), said(recorded));
+    match within(expected, recorded) {
+        Some((first, second)) => (format!("{one}; {first}"), format!("{other}; {second}")),
+        None if one == other => (format!("{one}: {expected:?}"), format!("{other}: {recorded:?}")),
+        None => (one, other),
     }
 }
 

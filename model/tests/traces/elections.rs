@@ -123,7 +123,7 @@ fn an_election_that_is_held_otherwise_is_named() {
     assert_says(
         &text,
         &[
-            "record 6: a candidacy for layout 2 at node 0000000000000001",
+            "record 7: a candidacy for layout 2 at node 0000000000000001",
             "was told  node 0000000000000002 to round 2: accepted",
             "expected  done: written the layout 0000000000000007 of operation 07070707 under 3.0007",
             "recorded  done: unknown",
@@ -135,7 +135,7 @@ fn an_election_that_is_held_otherwise_is_named() {
     assert_says(
         &text,
         &[
-            "record 8: the elector of layout 2 at node 0000000000000001",
+            "record 9: the elector of layout 2 at node 0000000000000001",
             "was told  promise 4.0007 to propose when it held nothing, promised 3.0007",
             "recorded  accepted; it is then: nothing, promised 4.0007",
         ],
@@ -167,7 +167,7 @@ fn a_deletion_that_goes_on_otherwise_is_named() {
     assert_says(
         &text,
         &[
-            "record 9: the deletion of bucket 03030303030303030303030303030303 at node",
+            "record 10: the deletion of bucket 03030303030303030303030303030303 at node",
             "was told  nothing is in it",
             "expected  decide: it goes",
             "recorded  decide: it stays",

@@ -2,43 +2,56 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod doors;
 mod elections;
 mod pages;
+mod scans;
 
 use trellis_model::trace::{Part, Replayed, replay};
 use trellis_spec::flaw::Sound;
-use trellis_spec::gate::{Deletion, DeletionStep, Emptiness, Fate, GateState, Held, Swapped};
+use trellis_spec::gate::{Deletion, DeletionStep, Emptiness, Fate, Gate, GateState, Held, Swapped};
 use trellis_spec::layout::{
-    Election, Knowledge, LayoutMark, LayoutVersion, Nominate, Partition, Sources, Standing, Sync, SyncStep, View,
-    pulled_rows, serve_elector,
+    self, Announcement, Election, Heard, Knowledge, Layout, LayoutMark, LayoutVersion, Nominate, Partition, Refusal,
+    Sources, Sync, SyncStep, View, pulled_rows, serve_elector,
 };
+use trellis_spec::leaves::{Extent, LeafSet};
 use trellis_spec::listing::{Counted, Listing, ListingStep, Scanned};
 use trellis_spec::peer::{Stored, serve_row};
 use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{
-    Accepted, Attempt, Cell, Conditional, ConditionalOutcome, Content, Fetch, OpId, Purpose, Reply, Request, Served,
-    Step, Write, WriteMode,
+    Accepted, Attempt, Cell, Conditional, ConditionalOutcome, Content, Fetch, OpId, Purpose, Reply, Request, Step,
+    Write, WriteMode,
 };
 use trellis_spec::row::{BucketId, BucketName, Row, RowKey};
 use trellis_spec::stamp::Stamp;
 use trellis_spec::trace::{
-    self, Aftermath, AttemptRun, Candidate, Circumstances, DeletionInput, DeletionRun, ElectionRun, ElectorStep, Event,
-    Input, Kept, ListingEvent, ListingRun, MAGIC, Mention, Omitted, Opened, Outcome, Record, RowStep, SyncEvent,
-    SyncInput, SyncRun, Traced, Values,
+    self, Aftermath, AttemptRun, Candidate, Circumstances, ClearedStep, DeletionInput, DeletionRun, ElectionRun,
+    ElectorStep, Event, Input, Kept, LayoutsInput, LayoutsNews, LayoutsStep, ListingEvent, ListingRun, MAGIC, Mention,
+    Omitted, Opened, Openness, Outcome, PageOf, PageStep, Reading, Record, RefusedStep, RowStep, Shown, Standing,
+    SyncEvent, SyncInput, SyncRun, Traced, TurnedAway, Values,
 };
 
+use doors::{refused, shown, standing};
 use elections::{deletion, election, elector, prepare};
 use pages::{listing, sync};
+use scans::{pull, scan};
 
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
-const STEP_READ: usize = 2;
-const ATTEMPT: usize = 3;
-const LISTING: usize = 4;
-const SYNC: usize = 5;
-const ELECTION: usize = 6;
-const ELECTOR: usize = 8;
-const DELETION: usize = 9;
-const STEP_LATER: usize = 10;
+const STANDING: usize = 1;
+const STEP_READ: usize = 3;
+const ATTEMPT: usize = 4;
+const LISTING: usize = 5;
+const SYNC: usize = 6;
+const ELECTION: usize = 7;
+const ELECTOR: usize = 9;
+const DELETION: usize = 10;
+const STEP_LATER: usize = 11;
+const SCAN: usize = 12;
+const PULL: usize = 13;
+const REFUSED: usize = 14;
+const LEARNED: usize = 15;
+const ANNOUNCED: usize = 16;
+const CLEARED: usize = 17;
 
 /// One frame.
 #[derive(Clone)]
@@ -84,16 +97,17 @@ fn step(cell: &Cell<Row>, request: &Request<Row>, position: u64, durable: u64) -
         floor: Stamp::ZERO,
         gate: GateState::default(),
     };
+    let knowledge = knowledge();
+    let shown = shown(&knowledge, knowledge.view(Partition(5)));
     let at = Circumstances {
-        partition: Partition(5),
-        entered: LayoutVersion(1),
-        view: View::default(),
+        admitted: shown.footing.admit::<Sound>(Partition(5), shown.asked).unwrap(),
+        shown,
         key: b"nphotos",
         gate_key: None,
         now_us: 1000,
         skew_us: 1000,
     };
-    let served = rule(&stored, request, at.now_us, at.skew_us);
+    let served = serve_row::<Row, Sound>(&at.admitted, &stored, at.now_us, at.skew_us, request);
     let encoded = postcard::to_allocvec(&RowStep::taken(at, &stored, request, &served)).unwrap();
     let kept = served
         .changed
@@ -104,18 +118,11 @@ fn step(cell: &Cell<Row>, request: &Request<Row>, position: u64, durable: u64) -
 }
 
 fn knowledge() -> Knowledge {
-    let member = |id: NodeId| trellis_spec::layout::Member {
+    let member = |id: NodeId| layout::Member {
         id,
-        ..trellis_spec::layout::Member::storage([0; 32], [0; 16], String::new(), 1 << 40)
+        ..layout::Member::storage([0; 32], [0; 16], String::new(), 1 << 40)
     };
-    Knowledge::of(trellis_spec::layout::initial(NODES.map(member).to_vec(), 3, 8).unwrap())
-}
-
-fn rule(stored: &Stored<Row>, request: &Request<Row>, now_us: u64, skew_us: u64) -> Served<Row> {
-    let knowledge = knowledge();
-    let view = knowledge.view(Partition(5));
-    let admitted = knowledge.admit::<Sound>(NODES[0], Partition(5), view).unwrap();
-    serve_row::<Row, Sound>(&admitted, stored, now_us, skew_us, request)
+    Knowledge::of(layout::initial(NODES.map(member).to_vec(), 3, 8).unwrap())
 }
 
 /// A write that two of three replicas accept.
@@ -169,8 +176,10 @@ fn honest() -> (Vec<Entry>, Cell<Row>) {
     let (later, left) = step(&left, &Request::Write(value(4)), 11, 10);
     let (first, promised) = elector(&Cell::default(), prepare(3), 8);
     let (second, _) = elector(&promised, prepare(4), 9);
-    let mut entries = vec![opened(1, 0), write, read, attempt(), listing(), sync(), election()];
-    entries.extend([first, second, deletion(), later]);
+    let mut entries = vec![opened(1, 0), standing(), write, read, attempt(), listing(), sync()];
+    entries.extend([election(), first, second, deletion(), later]);
+    entries.extend([scan(&left), pull(&left), refused()]);
+    entries.extend(doors::left());
     (entries, left)
 }
 
@@ -227,6 +236,8 @@ fn an_honest_trace_comes_out_as_it_was_recorded() {
         (tally.syncs, tally.elections, tally.electors, tally.deletions),
         (1, 1, 2, 1)
     );
+    assert_eq!((tally.refused, tally.doors, tally.layouts), (1, 6, 3));
+    assert_eq!(tally.pages, 2);
     assert_eq!((tally.told, tally.sent), (19, 12));
     assert_eq!((tally.cut_off, tally.gaps, tally.lost), (0, 0, 0));
     assert!(!replay([]).is_good(), "nothing is no proof");
@@ -238,7 +249,7 @@ fn a_forged_reply_is_named_with_its_place_and_in_words() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
         lines[0],
-        "0000000000000001-0000000001.trace, record 2: the replica of row `nphotos` in partition 5 at node 0000000000000001"
+        "0000000000000001-0000000001.trace, record 3: the replica of row `nphotos` in partition 5 at node 0000000000000001"
     );
     assert_says(
         lines[1],
@@ -341,7 +352,8 @@ fn a_stamp_that_does_not_rise_and_a_step_that_is_not_the_attempts_are_named() {
 
 #[test]
 fn a_crash_may_take_what_was_not_durable_and_nothing_else() {
-    let (entries, _) = honest();
+    let (mut entries, _) = honest();
+    entries.truncate(SCAN);
     let again = |cell: &Cell<Row>| {
         let (read, _) = step(cell, &Request::Read(Fetch::Head), 0, 0);
         replay([part(1, &entries), part(2, &[opened(2, 0), read])])
@@ -366,7 +378,8 @@ fn a_crash_may_take_what_was_not_durable_and_nothing_else() {
 
 #[test]
 fn gaps_are_counted_and_nothing_is_concluded_across_them() {
-    let (entries, _) = honest();
+    let (mut entries, _) = honest();
+    entries.truncate(SCAN);
     let (read, _) = step(&Cell::default(), &Request::Read(Fetch::Head), 0, 0);
     let mut with_loss = entries.clone();
     with_loss.extend([Entry::Record(Record::Lost(4)), read.clone()]);

@@ -47,7 +47,7 @@ pub(super) fn listing() -> Entry {
 
 /// A sync that finds one row, on which all agree.
 pub(super) fn sync() -> Entry {
-    let sources = Sources::of::<Sound>(&knowledge(), NODES[0], Partition(5), Standing::Whole);
+    let sources = Sources::of::<Sound>(&knowledge(), NODES[0], Partition(5), layout::Standing::Whole);
     let cell = Cell {
         promised: stamp(3),
         accepted: Some(value(3)),
@@ -65,7 +65,11 @@ pub(super) fn sync() -> Entry {
     }
     told(SyncInput::Raised, sync.on_raised());
     told(SyncInput::Copied(Vec::new()), sync.on_copied(Vec::new()));
-    Entry::Record(Record::Sync(SyncRun { sources, events }))
+    Entry::Record(Record::Sync(SyncRun {
+        sources,
+        extent: Extent::Everything,
+        events,
+    }))
 }
 
 #[test]
@@ -79,7 +83,7 @@ fn a_listing_that_is_merged_or_asked_for_otherwise_is_named() {
     assert_says(
         &text,
         &[
-            "record 4: a listing from row `n` in partition 5 at node 0000000000000001",
+            "record 5: a listing from row `n` in partition 5 at node 0000000000000001",
             "was told  node 0000000000000002 shows 1 rows",
             "expected  a page of 2 rows up to the end, 1 of them to be read again; row `nb` is a value of operation 09090909",
             "recorded  a page of 2 rows up to the end, 0 of them",
@@ -116,7 +120,7 @@ fn a_sync_that_copies_or_goes_on_otherwise_is_named() {
     assert_says(
         &text,
         &[
-            "record 5: a sync of partition 5 at node 0000000000000001",
+            "record 6: a sync of partition 5 at node 0000000000000001",
             "was told  the floor is raised",
             "expected  copy 1 rows; row `na` is a value of operation 09090909 under 3.0007",
             "recorded  copy 1 rows; row `na` is a value of operation 09090909 under 2.0007",

@@ -1,12 +1,13 @@
 //! The door to a replica's rows and blocks: views are compared there, and whoever is behind learns. A node that has just
 //! entered a partition serves nobody from its rows before it knows its floor.
 
-use trellis_spec::layout::{Admitted, LayoutMark, Partition, Refusal, View};
+use trellis_spec::layout::{Admitted, LayoutMark, Partition, Refusal, View, is_open};
 use trellis_spec::peer::{Answer, Envelope};
+use trellis_spec::trace::{Record, RefusedStep, Shown, TurnedAway};
 
 use super::cells::{CellsError, Shelf};
 use super::keeper::KeeperError;
-use super::layouts::LayoutsError;
+use super::layouts::{Known, LayoutsError};
 use super::place::Place;
 use super::replica::Replica;
 use crate::seeded::{NodeRules, Slip, slips};
@@ -73,20 +74,64 @@ pub(super) enum Refused {
 impl Replica {
     /// The door. What the request brings is adopted: visible now, and durable before anything is answered.
     pub(super) fn enter(&self, at: Door) -> Result<Admitted, Refused> {
+        self.at_the_door(at).1
+    }
+
+    /// The same for a request about this row, or the rows from this one on, and what the door was shown. Who is turned away
+    /// is recorded, if anybody records.
+    pub(super) fn enter_for(&self, at: Door, key: &[u8]) -> Result<(Shown, Admitted), Refused> {
+        let (shown, admitted) = self.at_the_door(at);
+        let admitted = admitted.inspect_err(|refused| self.record_refused(at.partition, key, shown, refused))?;
+        Ok((shown, admitted))
+    }
+
+    fn at_the_door(&self, at: Door) -> (Shown, Result<Admitted, Refused>) {
         let known = self.layouts.now();
         let peer = &known.peer;
+        let mut shown = Shown {
+            known_at: known.written_at.0,
+            footing: peer.knowledge.footing(peer.me, at.partition),
+            asked: at.view,
+            newest: at.newest,
+            opened: None,
+        };
+        let admitted = self.judge(at, &known, &mut shown);
+        (shown, admitted)
+    }
+
+    fn judge(&self, at: Door, known: &Known, shown: &mut Shown) -> Result<Admitted, Refused> {
         if at.view.hi == known.newest() && at.newest != known.mark() {
             return Err(Refused::OtherLayouts);
         }
-        let admitted = peer.knowledge.admit::<NodeRules>(peer.me, at.partition, at.view);
+        let admitted = shown.footing.admit::<NodeRules>(at.partition, at.view);
         let admitted = admitted.map_err(Refused::AtTheDoor)?;
         if admitted.raises_view() {
             self.layouts.adopt(&admitted)?;
         }
-        if at.errand == Errand::Service && !self.is_open(&known, Shelf::of(&admitted))? {
-            return Err(Refused::AtTheDoor(Refusal::Entering));
+        if at.errand == Errand::Service {
+            let openness = self.openness(known, Shelf::of(&admitted))?;
+            shown.opened = Some(openness);
+            if !is_open::<NodeRules>(admitted.entered(), openness.synced, openness.raised) {
+                return Err(Refused::AtTheDoor(Refusal::Entering));
+            }
         }
         Ok(admitted)
+    }
+
+    fn record_refused(&self, partition: Partition, key: &[u8], shown: Shown, refused: &Refused) {
+        let said = match refused {
+            Refused::AtTheDoor(refusal) => TurnedAway::Refused(*refusal),
+            Refused::OtherLayouts => TurnedAway::OtherLayouts,
+            Refused::Cells(_) | Refused::Layouts(_) | Refused::Keeper(_) => return,
+        };
+        if let Some(recorder) = self.recorder().filter(|recorder| recorder.wants(key)) {
+            recorder.record(&Record::Refused(RefusedStep {
+                partition,
+                key: key.to_vec(),
+                shown,
+                said,
+            }));
+        }
     }
 
     /// Returns when what was found at `position`, and the view under which it was, are on disk.

@@ -12,7 +12,7 @@ use trellis_spec::register::{Cell, Fetch, Request};
 use trellis_spec::row::{Row, RowKey, is_forgettable};
 use trellis_spec::stamp::Stamp;
 use trellis_spec::tombstone::{Inward, forgotten, may_forget, report};
-use trellis_spec::trace::{ForgottenRow, Record};
+use trellis_spec::trace::{ForgottenRow, Openness, Record};
 
 use super::cells::{CellsError, Shelf};
 use super::door::{Door, Refused};
@@ -100,12 +100,18 @@ impl Replica {
 
     /// Does this node serve from the rows of a shelf?
     pub(super) fn is_open(&self, known: &Known, shelf: Shelf) -> Result<bool, CellsError> {
+        let Openness { synced, raised } = self.openness(known, shelf)?;
+        Ok(is_open::<NodeRules>(shelf.entered, synced, raised))
+    }
+
+    /// What tells that.
+    pub(super) fn openness(&self, known: &Known, shelf: Shelf) -> Result<Openness, CellsError> {
         let Shelf { partition, entered } = shelf;
         let synced = known.synced(partition, known.peer.me);
         // A floor on the shelf, be it zero, was put there by a sync since the node entered.
         let is_raised = synced < entered && self.cells().floor(shelf)?.value.is_some();
         let raised = if is_raised { entered } else { LayoutVersion::default() };
-        Ok(is_open::<NodeRules>(entered, synced, raised))
+        Ok(Openness { synced, raised })
     }
 
     /// Has this node entered a partition, and does not know its floor yet?

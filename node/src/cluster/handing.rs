@@ -13,12 +13,13 @@ use trellis_spec::peer::Answer;
 use trellis_spec::register::{Accepted, Copied, Fetch};
 use trellis_spec::row::{BlockName, Row, RowKey, VersionId};
 use trellis_spec::stamp::Stamp;
-use trellis_spec::trace::Record;
+use trellis_spec::trace::{PageOf, Record};
 
 use super::cells::{Range, Shelf};
 use super::door::{Door, Refused};
 use super::keeper::{KeeperError, Own};
 use super::replica::Replica;
+use super::showing::Page;
 use super::wire::encode;
 use crate::seeded::{NodeRules, Slip, slips};
 use crate::storage::{Position, Room, Versioned};
@@ -50,27 +51,34 @@ impl Replica {
             Shelf::of(&self.enter(at)?)
         };
         let limit = self.pull_limit(limit);
+        let (sight, first) = (self.sight(&at.partition.0.to_be_bytes()), from.clone());
         let range = match extent {
             Extent::Everything => self.cells.scan(shelf, &from, None, limit, self.limits.scan_max_bytes)?,
             Extent::Leaves(leaves) => self.pick(shelf, leaves, from, limit).await?,
         };
         // After the rows: it stands for the tombstones that were not among them any more.
         let floor = self.cells.floor(shelf)?;
-        self.enter(at)?;
+        let (shown, admitted) = self.enter_for(at, &first)?;
         self.durable(range.written_at.max(floor.written_at)).await?;
-        let floor = floor.value.unwrap_or_default();
-        if slips(Slip::EmptyPulls) {
-            return Ok(Answer::Pulled(Pulled {
-                rows: Vec::new(),
-                bound: None,
-                floor,
-            }));
+        let Range { cells, bound } = range.value;
+        let is_told = !slips(Slip::EmptyPulls);
+        let pulled = Pulled {
+            rows: cells.into_iter().filter(|_| is_told).collect(),
+            bound: bound.filter(|_| is_told),
+            floor: floor.value.unwrap_or_default(),
+        };
+        if let Some(sight) = &sight {
+            let page = Page {
+                from: &first,
+                limit,
+                cells: &pulled.rows,
+                bound: pulled.bound.as_ref(),
+            };
+            let (extent, floor) = (*extent, pulled.floor);
+            let step = sight.read(admitted, shown, &page, PageOf::Pull { extent, floor });
+            step.into_iter().for_each(|step| sight.told(step));
         }
-        Ok(Answer::Pulled(Pulled {
-            rows: range.value.cells,
-            bound: range.value.bound,
-            floor,
-        }))
+        Ok(Answer::Pulled(pulled))
     }
 
     /// The rows of some leaves, from one key on.

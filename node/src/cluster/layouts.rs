@@ -6,17 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use trellis_spec::layout::{
-    Admitted, Announcement, Certificate, Decree, Knowledge, Layout, LayoutHash, LayoutVersion, LearnError, Learned,
+    Admitted, Announcement, Decree, Heard, Knowledge, Layout, LayoutHash, LayoutVersion, LearnError, Learned,
     Partition, View, serve_elector,
 };
 use trellis_spec::peer::Peer;
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::{Cell, Reply, Request};
-use trellis_spec::trace::{ElectorStep, Kept, Record};
+use trellis_spec::trace::{ElectorStep, Kept, LayoutsInput, LayoutsNews, LayoutsStep, Record, Standing};
 
 use super::changes::{Changes, Signal};
 use super::dates::{Dates, retired};
@@ -60,8 +60,8 @@ pub struct Known {
     pub(super) decree: Decree,
     /// Who follows other layouts, under a higher decree, as far as this life has heard.
     pub(super) overruled: Option<Overruled>,
-    /// The newest layout for which a node said that it is synced, where that is not the first.
-    synced: BTreeMap<(Partition, NodeId), LayoutVersion>,
+    /// Who said to be synced.
+    heard: Heard,
     /// Of the layouts that are known, where something is known of that.
     dates: BTreeMap<LayoutVersion, Dates>,
     /// How far the log must be durable before this may be answered from.
@@ -77,6 +77,8 @@ pub struct Layouts {
     writing: Mutex<()>,
     changes: Signal,
     turns: AtomicUsize,
+    /// Who writes down what it is told, if anybody.
+    recorder: OnceLock<Arc<Recorder>>,
 }
 
 impl Known {
@@ -87,7 +89,7 @@ impl Known {
             decree: peer.knowledge.decree(),
             overruled: None,
             peer,
-            synced: BTreeMap::new(),
+            heard: Heard::default(),
             dates: BTreeMap::new(),
             written_at: Position::default(),
         }
@@ -98,20 +100,14 @@ impl Known {
         self.dates.get(&version).copied().unwrap_or_default()
     }
 
-    /// The newest layout for which a node is known to be synced. Of the first layout every node is: there was nothing
-    /// before it.
+    /// The newest layout for which a node is known to be synced.
     pub fn synced(&self, partition: Partition, node: NodeId) -> LayoutVersion {
-        let heard = self.synced.get(&(partition, node)).copied();
-        heard.unwrap_or(LayoutVersion(1))
+        self.heard.synced(partition, node)
     }
 
     /// Everything that was heard of syncs.
-    pub fn announcements(&self) -> impl Iterator<Item = Announcement> {
-        self.synced.iter().map(|(&(partition, node), &version)| Announcement {
-            node,
-            partition,
-            version,
-        })
+    pub fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// The newest layout's number.
@@ -148,16 +144,13 @@ impl Known {
         batch.push((dates_key(version), Change::Put(encode(&dates))));
     }
 
-    /// Takes an announcement in; says whether it was new.
-    fn hear(&mut self, said: &Announcement) -> bool {
-        // What no layout says that is known here cannot be true, or will be told again.
-        let layout = self.peer.knowledge.layout(said.version);
-        let is_owner = layout.is_some_and(|layout| layout.holds(said.node, said.partition));
-        let is_new = said.version > self.synced(said.partition, said.node) && is_owner;
-        if is_new {
-            self.synced.insert((said.partition, said.node), said.version);
+    /// For a trace.
+    fn standing(&self) -> Standing {
+        Standing {
+            at: self.written_at.0,
+            knowledge: self.peer.knowledge.clone(),
+            heard: self.heard.clone(),
         }
-        is_new
     }
 }
 
@@ -175,7 +168,18 @@ impl Layouts {
             writing: Mutex::new(()),
             changes: Signal::default(),
             turns: AtomicUsize::new(0),
+            recorder: OnceLock::new(),
         })
+    }
+
+    /// From now on what it is told is recorded, after what it knows already.
+    pub(super) fn record_to(self: &Arc<Self>, recorder: &Arc<Recorder>) {
+        let _writing = self.lock();
+        recorder.record(&Record::Standing(self.now().standing()));
+        let layouts = Arc::downgrade(self);
+        recorder.begin_parts_with(move || Some(Record::Standing(layouts.upgrade()?.now().standing())));
+        // There is one in a life.
+        let _ = self.recorder.set(recorder.clone());
     }
 
     /// What is known now.
@@ -214,7 +218,8 @@ impl Layouts {
         if layouts.is_empty() {
             return Ok(Learned::Known);
         }
-        self.change(|known, batch| {
+        let told = || LayoutsInput::Learn(layouts.to_vec());
+        self.change(told, |known, batch, news| {
             let mut learned = Learned::Known;
             for layout in layouts {
                 match known.peer.knowledge.learn(layout.clone()) {
@@ -229,6 +234,7 @@ impl Layouts {
                         known.hash = layout.hash();
                         known.decree = known.peer.knowledge.decree();
                         known.note_force(layout);
+                        news.learned.push(layout.version);
                         learned = Learned::New;
                     }
                     Ok(Learned::Known) => {}
@@ -253,7 +259,8 @@ impl Layouts {
 
     /// Raises a partition's oldest layout to that of an admitted request.
     pub(crate) fn adopt(&self, admitted: &Admitted) -> Result<(), LayoutsError> {
-        self.raise(admitted.partition(), |knowledge| knowledge.adopt(admitted))
+        let told = || LayoutsInput::Adopt(admitted.partition(), admitted.view());
+        self.raise(admitted.partition(), told, |knowledge| knowledge.adopt(admitted))
     }
 
     /// Raises a partition's oldest layout to that of a view that another node has.
@@ -261,16 +268,23 @@ impl Layouts {
         if self.now().peer.knowledge.view(partition).lo >= view.lo {
             return Ok(());
         }
-        self.raise(partition, |knowledge| knowledge.hear(partition, view))
+        let told = || LayoutsInput::Hear(partition, view);
+        self.raise(partition, told, |knowledge| knowledge.hear(partition, view))
     }
 
-    fn raise(&self, partition: Partition, raise: impl Fn(&mut Knowledge)) -> Result<(), LayoutsError> {
-        self.change(|known, batch| {
+    fn raise(
+        &self,
+        partition: Partition,
+        told: impl FnOnce() -> LayoutsInput,
+        raise: impl Fn(&mut Knowledge),
+    ) -> Result<(), LayoutsError> {
+        self.change(told, |known, batch, news| {
             let before = known.peer.knowledge.view(partition).lo;
             raise(&mut known.peer.knowledge);
             let lo = known.peer.knowledge.view(partition).lo;
             if lo > before {
                 batch.push((oldest_key(partition), Change::Put(encode(&lo))));
+                news.raised.push((partition, lo));
             }
             Ok(())
         })
@@ -285,21 +299,25 @@ impl Layouts {
         {
             return Ok(());
         }
-        self.change(|known, batch| {
+        let told = || LayoutsInput::Announce(said.to_vec());
+        self.change(told, |known, batch, news| {
+            let Peer { me, knowledge } = &mut known.peer;
             let mut heard = BTreeSet::new();
             for said in said {
-                if known.hear(said) {
+                if known.heard.hear(knowledge, said) {
                     let key = synced_key(said.partition, said.node);
                     batch.push((key, Change::Put(encode(&said.version))));
                     heard.insert(said.partition);
+                    news.heard.push(*said);
                 }
             }
             // Nothing else makes a certificate: a layout that is learned has no node yet that synced for it.
             for partition in heard {
-                if let Some(certificate) = certificate(known, partition) {
-                    known.peer.knowledge.retire(&certificate);
-                    let lo = known.peer.knowledge.view(partition).lo;
+                if let Some(certificate) = known.heard.certificate::<NodeRules>(knowledge, *me, partition) {
+                    knowledge.retire(&certificate);
+                    let lo = knowledge.view(partition).lo;
                     batch.push((oldest_key(partition), Change::Put(encode(&lo))));
+                    news.raised.push((partition, lo));
                 }
             }
             Ok(())
@@ -311,7 +329,6 @@ impl Layouts {
         &self,
         version: LayoutVersion,
         request: &Request<Layout>,
-        recorder: Option<&Recorder>,
     ) -> Result<(Reply<Layout>, Position), LayoutsError> {
         let _writing = self.lock();
         let key = election_key(version);
@@ -326,7 +343,7 @@ impl Layouts {
             }
             None => (stored.written_at, Kept::AsItWas),
         };
-        if let Some(recorder) = recorder {
+        if let Some(recorder) = self.recorder.get() {
             let step = ElectorStep::taken(version, &cell, request, &served, kept);
             recorder.record(&Record::Elector(step));
         }
@@ -339,21 +356,32 @@ impl Layouts {
         Ok(self.rows.durable(position).await?)
     }
 
-    /// Makes a change visible with all that belongs to it.
+    /// Makes a change visible with all that belongs to it. It is recorded before anybody acts on it.
     fn change<T>(
         &self,
-        change: impl FnOnce(&mut Known, &mut Batch) -> Result<T, LayoutsError>,
+        told: impl FnOnce() -> LayoutsInput,
+        change: impl FnOnce(&mut Known, &mut Batch, &mut LayoutsNews) -> Result<T, LayoutsError>,
     ) -> Result<T, LayoutsError> {
         let _writing = self.lock();
         let mut known = Known::clone(&self.now());
-        let mut batch = Batch::new();
-        let done = change(&mut known, &mut batch)?;
-        if !batch.is_empty() {
+        let (mut batch, mut news) = (Batch::new(), LayoutsNews::default());
+        let done = change(&mut known, &mut batch, &mut news)?;
+        let is_changed = !batch.is_empty();
+        if is_changed {
             let now_ms = self.env.clock.wall_us() / 1000;
             for (version, dates) in retired(&known.peer, &known.dates, now_ms) {
                 known.date(version, dates, &mut batch);
             }
             known.written_at = self.rows.apply_within(batch, Room::Upkeep)?;
+        }
+        if let Some(recorder) = self.recorder.get() {
+            recorder.record(&Record::Layouts(LayoutsStep {
+                told: told(),
+                news,
+                written_at: is_changed.then_some(known.written_at.0),
+            }));
+        }
+        if is_changed {
             *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
             self.changes.changed();
         }
@@ -364,15 +392,6 @@ impl Layouts {
         // It guards no data of its own.
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The certificate that raises a partition's oldest layout the most, if there is one.
-fn certificate(known: &Known, partition: Partition) -> Option<Certificate> {
-    let Peer { me, knowledge } = &known.peer;
-    let view = knowledge.view(partition);
-    let synced = |node| known.synced(partition, node);
-    let of = |lo| Certificate::of::<NodeRules>(knowledge, *me, partition, LayoutVersion(lo), synced);
-    (view.lo.0 + 1..=view.hi.0).rev().find_map(of)
 }
 
 /// What the row store holds of layouts; nothing at the first start.
@@ -397,14 +416,15 @@ fn stored(rows: &dyn Rows, me: NodeId) -> Result<Option<Known>, LayoutsError> {
             knowledge.hear(Partition(partition), View { lo, hi });
         }
     }
-    let mut synced = BTreeMap::new();
+    let mut heard = Vec::new();
     for (key, version) in table(rows, SYNCED)? {
         let node = key.get(SYNCED.len() + 2..).and_then(|node| node.try_into().ok());
         if let (Some(partition), Some(node)) = (number_at(&key, SYNCED.len()), node) {
-            synced.insert(
-                (Partition(partition), NodeId(u64::from_be_bytes(node))),
-                decode(&version)?,
-            );
+            heard.push(Announcement {
+                node: NodeId(u64::from_be_bytes(node)),
+                partition: Partition(partition),
+                version: decode(&version)?,
+            });
         }
     }
     let mut dates = BTreeMap::new();
@@ -415,7 +435,7 @@ fn stored(rows: &dyn Rows, me: NodeId) -> Result<Option<Known>, LayoutsError> {
         }
     }
     Ok(Some(Known {
-        synced,
+        heard: heard.into_iter().collect(),
         dates,
         ..Known::begin(Peer { me, knowledge })
     }))

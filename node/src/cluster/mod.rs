@@ -35,6 +35,7 @@ mod references;
 mod repair;
 mod replica;
 mod scrub;
+mod showing;
 mod standing;
 #[cfg(test)]
 mod tests;

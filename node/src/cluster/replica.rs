@@ -11,10 +11,9 @@ use bytes::Bytes;
 use trellis_spec::block::Held;
 use trellis_spec::gate::{Gate, GateState};
 use trellis_spec::layout::Partition;
-use trellis_spec::listing::Scanned;
-use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, scanned_rows, serve_row};
+use trellis_spec::peer::{Answer, Call, Envelope, Peer, Stored, newest_stamp, serve_row};
 use trellis_spec::register::{Cell, Fetch, Request};
-use trellis_spec::row::{BlockName, BlockReference, Row, RowKey};
+use trellis_spec::row::{BlockName, BlockReference, Row};
 use trellis_spec::stamp::Stamp;
 use trellis_spec::trace::Circumstances;
 
@@ -128,6 +127,9 @@ impl Replica {
 
     /// Its steps, and those of the coordinator beside it, are recorded if anybody does.
     pub fn with_recorder(self, recorder: Option<Arc<Recorder>>) -> Self {
+        if let Some(recorder) = &recorder {
+            self.layouts.record_to(recorder);
+        }
         Replica { recorder, ..self }
     }
 
@@ -289,7 +291,7 @@ impl Replica {
     ) -> Result<(Answer, Position), Refused> {
         // The view is compared under the lock: who pulls rows under a newer one waits for it, and misses nothing.
         let _partition = self.lock(at.partition);
-        let admitted = self.enter(at)?;
+        let (shown, admitted) = self.enter_for(at, key)?;
         let shelf = Shelf::of(&admitted);
         let gate_key = gate;
         let gate = self.gate(shelf, gate_key)?;
@@ -304,9 +306,8 @@ impl Replica {
         let (now_us, skew_us) = (self.now_us(), self.skew_us());
         let served = serve_row::<Row, NodeRules>(&admitted, &stored, now_us, skew_us, request);
         let at = Circumstances {
-            partition: at.partition,
-            entered: admitted.entered(),
-            view: admitted.view(),
+            admitted,
+            shown,
             key,
             gate_key,
             now_us,
@@ -337,34 +338,11 @@ impl Replica {
         forgotten || slips(Slip::ChangesLost) && self.env.random_u64().is_multiple_of(50)
     }
 
-    async fn scan(
+    pub(super) fn gate(
         &self,
-        at: Door,
-        from: &RowKey,
-        to: &RowKey,
-        limit: u32,
-        gate: Option<&[u8]>,
-    ) -> Result<Answer, Refused> {
-        let shelf = Shelf::of(&self.enter(at)?);
-        let limit = self.limits.scan_max_rows.min(limit as usize).max(1);
-        // The gate first: when it is closed, everything it ever let through is visible to the scan.
-        let gate = self.gate(shelf, gate)?;
-        let range = self
-            .cells
-            .scan(shelf, from, Some(to), limit, self.limits.scan_max_bytes)?;
-        // What was read after a fence must not be told to those whom it keeps out.
-        self.enter(at)?;
-        let position = range.written_at.max(gate.written_at);
-        self.durable(position).await?;
-        let rows = scanned_rows(range.value.cells);
-        Ok(Answer::Scanned(Scanned {
-            rows,
-            bound: range.value.bound,
-            gate: gate.value,
-        }))
-    }
-
-    fn gate(&self, shelf: Shelf, key: Option<&[u8]>) -> Result<crate::storage::Versioned<GateState>, CellsError> {
+        shelf: Shelf,
+        key: Option<&[u8]>,
+    ) -> Result<crate::storage::Versioned<GateState>, CellsError> {
         let Some(key) = key else {
             return Ok(crate::storage::Versioned {
                 value: GateState::default(),

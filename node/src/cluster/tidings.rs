@@ -95,7 +95,7 @@ impl Tidings {
             ..Tidings::ask(known)
         };
         if tidings.heard != self.heard {
-            tidings.announcements = some(known.announcements().collect(), turn);
+            tidings.announcements = some(known.heard().announcements().collect(), turn);
         }
         tidings
     }
@@ -138,7 +138,7 @@ fn some(all: Vec<Announcement>, turn: usize) -> Vec<Announcement> {
 fn heard(known: &Known) -> u64 {
     // Only compared between nodes of one version: whoever hashes in another way is told everything, every time.
     let mut hasher = DefaultHasher::new();
-    for said in known.announcements() {
+    for said in known.heard().announcements() {
         said.hash(&mut hasher);
     }
     hasher.finish()
@@ -265,7 +265,7 @@ impl Replica {
         if !is_trusted || !is_elector || known.out().is_some() {
             return Ok(Told::Nothing);
         }
-        let (reply, position) = layouts.serve_election(version, request, self.recorder())?;
+        let (reply, position) = layouts.serve_election(version, request)?;
         self.cells().durable(position).await.map_err(|_| closed())?;
         if let Some(recorder) = self.recorder() {
             recorder.durable(position);

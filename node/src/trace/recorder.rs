@@ -1,7 +1,7 @@
 //! Records on their way from the driver to a file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use trellis_spec::peer::Stored;
@@ -30,7 +30,11 @@ pub struct Recorder {
     woken: Condvar,
     /// Every change up to this position is durable, by what the log told those who waited.
     durable: AtomicU64,
+    /// What a part begins with that is not the first: what came before it may be gone.
+    preamble: OnceLock<Preamble>,
 }
+
+type Preamble = Box<dyn Fn() -> Option<Record> + Send + Sync>;
 
 #[derive(Default)]
 struct Waiting {
@@ -60,6 +64,7 @@ impl Recorder {
             waiting: Mutex::default(),
             woken: Condvar::new(),
             durable: AtomicU64::new(0),
+            preamble: OnceLock::new(),
         })
     }
 
@@ -75,7 +80,15 @@ impl Recorder {
             life: self.life,
             part,
         };
-        [&MAGIC[..], &frame(Vec::new(), &Record::Opened(opened))].concat()
+        let opening = frame(MAGIC.to_vec(), &Record::Opened(opened));
+        let preamble = self.preamble.get().filter(|_| part > 0).and_then(|preamble| preamble());
+        preamble.iter().fold(opening, frame)
+    }
+
+    /// Parts but the first begin with what this says then.
+    pub(crate) fn begin_parts_with(&self, preamble: impl Fn() -> Option<Record> + Send + Sync + 'static) {
+        // There is one in a life.
+        let _ = self.preamble.set(Box::new(preamble));
     }
 
     /// What was recorded and not yet taken, in whole frames.
@@ -122,6 +135,11 @@ impl Recorder {
     /// The log is durable up to here.
     pub(crate) fn durable(&self, position: Position) {
         self.durable.fetch_max(position.0, Ordering::Relaxed);
+    }
+
+    /// How far the log is durable, by what it told.
+    pub(crate) fn durable_so_far(&self) -> u64 {
+        self.durable.load(Ordering::Relaxed)
     }
 
     /// Nothing is recorded from now on, and nothing is missing: the node stopped in order.
@@ -193,7 +211,7 @@ impl Drop for SteppedOn<'_> {
     fn drop(&mut self) {
         let aftermath = Aftermath {
             kept: self.kept,
-            durable: self.recorder.durable.load(Ordering::Relaxed),
+            durable: self.recorder.durable_so_far(),
         };
         let step = with_length(encode(std::mem::take(&mut self.frame), &aftermath), 0);
         self.recorder.append(&step);

@@ -12,7 +12,9 @@
 
 pub mod assign;
 mod elect;
+mod footing;
 mod force;
+mod heard;
 mod make;
 mod retire;
 mod sync;
@@ -24,7 +26,9 @@ mod view;
 mod sync_tests;
 
 pub use elect::{ACTIVE_LAYOUTS_MAX, Election, Nominate, Unfit, election, electors, fit, serve_elector};
+pub use footing::{Footing, Part};
 pub use force::{Decree, Epoch, Forced};
+pub use heard::Heard;
 pub use make::{Wanted, barred, first, initial, successor};
 pub use retire::{Announcement, Certificate, Droppable, may_enter};
 pub use sync::{GatedRow, Pulled, Sync, SyncStep, Synced, is_open, pulled_rows};

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::footing::{Footing, Part};
 use super::force::{Decree, Epoch};
 use super::retire::Certificate;
 use super::table::{Layout, LayoutVersion, Partition};
@@ -44,7 +45,8 @@ pub enum Refusal {
     Entering,
 }
 
-/// Proof that a request's view was compared with the node's. There is no other way to get one than [`Knowledge::admit`].
+/// Proof that a request's view was compared with the node's. There is no other way to get one than [`Knowledge::admit`], or
+/// the [`Footing`] that the knowledge tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Admitted {
     partition: Partition,
@@ -98,6 +100,16 @@ impl View {
 }
 
 impl Admitted {
+    /// Nobody but the door makes one.
+    pub(super) fn new(partition: Partition, view: View, entered: LayoutVersion, raised: bool) -> Self {
+        Admitted {
+            partition,
+            view,
+            entered,
+            raised,
+        }
+    }
+
     /// The partition that may be touched.
     pub fn partition(&self) -> Partition {
         self.partition
@@ -278,49 +290,31 @@ impl Knowledge {
 
     /// The layout at which `me` entered the partition: the first of the newest run of layouts that name it.
     pub fn entered(&self, me: NodeId, partition: Partition) -> Option<LayoutVersion> {
-        let mut newest_first = self
-            .layouts
-            .iter()
-            .rev()
-            .skip_while(|(_, layout)| !layout.holds(me, partition));
-        let mut entered = None;
-        while let Some((version, layout)) = newest_first.next().filter(|(_, layout)| layout.holds(me, partition)) {
-            debug_assert_eq!(*version, layout.version);
-            entered = Some(*version);
+        Some(self.newest_run(me, partition)?.entered)
+    }
+
+    fn newest_run(&self, me: NodeId, partition: Partition) -> Option<Part> {
+        let newest_first = self.layouts.iter().rev();
+        let mut run = newest_first
+            .skip_while(|(_, layout)| !layout.holds(me, partition))
+            .take_while(|(_, layout)| layout.holds(me, partition));
+        let (&last, _) = run.next()?;
+        let entered = run.last().map_or(last, |(&version, _)| version);
+        Some(Part { entered, last })
+    }
+
+    /// Where the node `me` stands in a partition.
+    pub fn footing(&self, me: NodeId, partition: Partition) -> Footing {
+        let part = self.newest_run(me, partition).filter(|_| !self.lost.contains(&me));
+        Footing {
+            view: self.view(partition),
+            part,
         }
-        entered
     }
 
     /// The door: may the node `me` serve a request on `partition` that was sent under `asked`?
     pub fn admit<R: Rules>(&self, me: NodeId, partition: Partition, asked: View) -> Result<Admitted, Refusal> {
-        let mut mine = self.view(partition);
-        if R::lacks(Flaw::ServesOlderLo) {
-            mine.lo = asked.lo;
-        }
-        let blind = R::lacks(Flaw::NoViewOnRequests);
-        let ahead = (mine.hi > asked.hi && !R::lacks(Flaw::ServesOlderHi)) || mine.lo > asked.lo;
-        if ahead && !blind {
-            return Err(Refusal::Stale(mine));
-        }
-        let view = if blind || R::lacks(Flaw::ViewNotAdopted) {
-            mine
-        } else {
-            mine.join(asked)
-        };
-        if !self.layouts.contains_key(&view.hi) {
-            return Err(Refusal::NeedLayout(view.hi));
-        }
-        let mut active = self.active(view).filter(|_| !self.lost.contains(&me));
-        let entered = self.entered(me, partition);
-        match entered {
-            Some(entered) if active.any(|layout| layout.holds(me, partition)) => Ok(Admitted {
-                partition,
-                view,
-                entered,
-                raised: view != mine,
-            }),
-            Some(_) | None => Err(Refusal::NotOwner(view)),
-        }
+        self.footing(me, partition).admit::<R>(partition, asked)
     }
 }
 

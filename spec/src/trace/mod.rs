@@ -5,28 +5,34 @@
 //! asks for, and that the row it gives to a rule is the one that the rule left there before.
 //!
 //! Nothing here writes or reads files. A trace is a sequence of [`Record`]s; one record is one step of a replica, one
-//! attempt from its beginning to its end, or a row that a sync took in or that was forgotten, so that a record that is
-//! left out takes nothing else with it. Inline bodies are left out: the digest in a row's head stands for them. Where whole
+//! attempt from its beginning to its end, a row that a sync took in or that was forgotten, or a change of what the node
+//! knows of layouts, so that a record that is left out takes nothing else with it. Inline bodies are left out: the digest in a row's head stands for them. Where whole
 //! pages of rows are told, their values are.
 
 mod attempt;
 mod deletion;
+mod door;
 mod election;
+mod layouts;
 mod pages;
+mod scans;
 mod values;
 
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{AttemptRun, Event, Guarded, Input, Made, Outcome, Traced};
 pub use deletion::{DeletionInput, DeletionRun};
+pub use door::{Openness, RefusedStep, Shown, TurnedAway};
 pub use election::{Candidate, ElectionRun, ElectorStep, elected};
+pub use layouts::{ClearedStep, LayoutsInput, LayoutsNews, LayoutsStep, Standing};
 pub use pages::{
     ListingEvent, ListingRun, Omitted, SyncEvent, SyncInput, SyncRun, listing_step, pulled, scanned, sync_step, told,
 };
+pub use scans::{PageOf, PageStep, Reading};
 pub use values::{Borrowed, Mention, Values, accepted, cell, conditional, content, reply, request, step};
 
 use crate::gate::GateState;
-use crate::layout::{LayoutVersion, Partition, View};
+use crate::layout::{Admitted, LayoutVersion, Partition, View};
 use crate::peer::Stored;
 use crate::quorum::NodeId;
 use crate::register::{Cell, Reply, Request, Served};
@@ -34,7 +40,7 @@ use crate::row::{Row, RowKey};
 use crate::stamp::Stamp;
 
 /// How a file of a trace begins. The last byte is the version of what follows.
-pub const MAGIC: [u8; 8] = *b"TRELTRC\x04";
+pub const MAGIC: [u8; 8] = *b"TRELTRC\x05";
 
 /// One entry of a trace. Behind a [`Record::Row`] comes its [`Aftermath`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +76,16 @@ pub enum Record<S = RowStep> {
     Elector(ElectorStep),
     /// A coordinator deleted a bucket.
     Deletion(DeletionRun),
+    /// A replica turned a request away.
+    Refused(RefusedStep),
+    /// What a node knows of layouts.
+    Standing(Standing),
+    /// A node was told something of layouts.
+    Layouts(LayoutsStep),
+    /// A node deletes what it holds of a partition.
+    Cleared(ClearedStep),
+    /// A replica showed a page of rows.
+    Page(PageStep),
 }
 
 /// A row whose tombstone was forgotten.
@@ -110,6 +126,8 @@ pub struct RowStep<K = RowKey, T = Values> {
     pub entered: LayoutVersion,
     /// The view under which the request was admitted.
     pub view: View,
+    /// What the door was shown.
+    pub shown: Shown,
     /// The row.
     pub key: K,
     /// The gate that the request named.
@@ -157,12 +175,10 @@ pub enum Kept {
 /// Where a step was taken, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
-    /// The partition of the row.
-    pub partition: Partition,
-    /// The layout at which the node entered it.
-    pub entered: LayoutVersion,
-    /// The view under which the request was admitted.
-    pub view: View,
+    /// What the door said.
+    pub admitted: Admitted,
+    /// What it was shown.
+    pub shown: Shown,
     /// The row.
     pub key: &'a [u8],
     /// The gate that the request named.
@@ -185,9 +201,10 @@ impl<'a> RowStep<&'a [u8], Borrowed<'a>> {
         let mut mention = |row: &'a Row| values.mention(row);
         let changed = served.changed.as_ref();
         RowStep {
-            partition: at.partition,
-            entered: at.entered,
-            view: at.view,
+            partition: at.admitted.partition(),
+            entered: at.admitted.entered(),
+            view: at.admitted.view(),
+            shown: at.shown,
             key: at.key,
             gate_key: at.gate_key,
             cell: cell(&stored.cell, &mut mention),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{accepted, cell, reply, request};
 use crate::layout::{Announcement, GatedRow, Partition, Pulled, Sources, SyncStep, View};
+use crate::leaves::Extent;
 use crate::listing::{Counted, ListingStep, Page, Scanned};
 use crate::quorum::{NodeId, ReplicaSets};
 use crate::register::{Accepted, Ask, Cell, Reply, Value};
@@ -67,6 +68,8 @@ pub enum ListingEvent {
 pub struct SyncRun {
     /// Whom it pulled from, and under which view.
     pub sources: Sources,
+    /// How much of the partition it is about.
+    pub extent: Extent,
     /// What happened, in order. It may stop anywhere.
     pub events: Vec<SyncEvent>,
 }

@@ -1,6 +1,8 @@
 //! Forgets partitions that this node left, and what it held before it came back to one.
 
-use trellis_spec::layout::{Droppable, LayoutVersion, Partition};
+use trellis_spec::layout::{LayoutVersion, Partition};
+use trellis_spec::peer::Peer;
+use trellis_spec::trace::{ClearedStep, Record};
 
 use super::{Interrupted, Movers};
 use crate::cluster::cells::Shelf;
@@ -19,11 +21,10 @@ impl Movers {
         for partition in newest.into_iter().flat_map(|newest| newest.block_partitions()) {
             let layouts = self.coordinator.layouts().clone();
             // A newer layout may give the partition back at any moment.
-            let may_leave = move || {
-                let known = layouts.now();
-                !is_kept(&known, partition) && droppable(&known, partition).is_some()
-            };
-            if may_leave() {
+            let now = layouts.now();
+            if may_leave(&now, partition) {
+                self.record_cleared(&now, partition, None);
+                let may_leave = move || may_leave(&layouts.now(), partition);
                 self.coordinator.replica.keeper().leave(partition, may_leave).await?;
             }
         }
@@ -40,6 +41,7 @@ impl Movers {
             let Some(shelf) = cells.next_shelf(at)? else { break };
             if is_over(known, shelf) {
                 tracing::info!(?shelf, "this node forgets rows that it no longer has to hold");
+                self.record_cleared(known, shelf.partition, Some(shelf.entered));
                 while cells.clear(shelf, BATCH_ROWS)? > 0 {
                     cells.ready().await?;
                 }
@@ -48,34 +50,33 @@ impl Movers {
         }
         Ok(())
     }
-}
 
-/// May the rows of a shelf be deleted? Either the node left the partition, and everybody who holds it now has it all; or
-/// it came back, which no layout allows while one from before it left is needed.
-fn is_over(known: &Known, shelf: Shelf) -> bool {
-    let entered = known.peer.knowledge.entered(known.peer.me, shelf.partition);
-    if is_kept(known, shelf.partition) {
-        return false;
+    fn record_cleared(&self, known: &Known, partition: Partition, entered: Option<LayoutVersion>) {
+        if let Some(recorder) = self.coordinator.replica.recorder() {
+            recorder.record(&Record::Cleared(ClearedStep {
+                partition,
+                entered,
+                known_at: known.written_at.0,
+            }));
+        }
     }
-    let came_back = entered.is_some_and(|entered| shelf.entered < entered);
-    let left = droppable(known, shelf.partition).is_some_and(|droppable| droppable.entered() >= shelf.entered);
-    came_back || left
 }
 
-/// Was a layout forced when too little was left of the partition? Then old rows and references, which nobody asks for any more,
-/// may be all that there is of something: they stay on disk, for people to look at.
-fn is_kept(known: &Known, partition: Partition) -> bool {
-    let mut forced = known
-        .peer
-        .knowledge
-        .newest_first()
-        .filter_map(|layout| layout.forced.as_ref());
-    forced.any(|forced| forced.doubtful.contains(&partition) || forced.gone.contains(&partition))
+/// May the rows of a shelf be deleted?
+fn is_over(known: &Known, shelf: Shelf) -> bool {
+    let Peer { me, knowledge } = &known.peer;
+    known
+        .heard()
+        .is_over::<NodeRules>(knowledge, *me, shelf.partition, shelf.entered)
 }
 
-fn droppable(known: &Known, partition: Partition) -> Option<Droppable> {
-    let synced = |node| known.synced(partition, node);
-    Droppable::of::<NodeRules>(&known.peer.knowledge, known.peer.me, partition, synced)
+/// May the references to the blocks of a partition be dropped?
+fn may_leave(known: &Known, partition: Partition) -> bool {
+    let Peer { me, knowledge } = &known.peer;
+    known
+        .heard()
+        .droppable::<NodeRules>(knowledge, *me, partition)
+        .is_some()
 }
 
 /// The first shelf that can follow this one.

@@ -32,7 +32,7 @@ const BODIES_AT_A_TIME: usize = 8;
 impl<S: Scope> Syncing<'_, S> {
     /// From the first page to what follows.
     pub(super) async fn rows(&self) -> Result<S::Outcome, Interrupted> {
-        let mut protocol = WatchedSync::new(self.coordinator.replica.recorder(), &self.sources);
+        let mut protocol = self.watched();
         let mut calls: FuturesUnordered<Boxed<'static, Heard>> = FuturesUnordered::new();
         let mut tries = Tries::new(self.coordinator.env.clock.monotonic());
         let (mut stamp, mut settled) = (Stamp::ZERO, None);
@@ -76,6 +76,10 @@ impl<S: Scope> Syncing<'_, S> {
         }
     }
 
+    fn watched(&self) -> WatchedSync<'_> {
+        WatchedSync::new(self.coordinator.replica.recorder(), &self.sources, self.scope.extent())
+    }
+
     /// Listens until there is something to do.
     async fn hear(
         &self,
@@ -114,7 +118,7 @@ impl<S: Scope> Syncing<'_, S> {
 
     /// Takes the floors of those it would pull from, so that this node may serve. A sync follows, and begins anew.
     pub(super) async fn open(&self) -> Result<(), Interrupted> {
-        let mut protocol = WatchedSync::new(self.coordinator.replica.recorder(), &self.sources);
+        let mut protocol = self.watched();
         let SyncStep::Pull { round, from } = protocol.start() else {
             return Ok(());
         };

@@ -1,6 +1,7 @@
 //! Attempts over whole pages of rows that are written down while they run.
 
 use trellis_spec::layout::{GatedRow, Pulled, Sources, Sync, SyncStep};
+use trellis_spec::leaves::Extent;
 use trellis_spec::listing::{Counted, Listing, ListingStep, Scanned};
 use trellis_spec::quorum::NodeId;
 use trellis_spec::register::Reply;
@@ -137,10 +138,11 @@ pub(crate) struct WatchedSync<'a> {
 }
 
 impl<'a> WatchedSync<'a> {
-    pub(crate) fn new(recorder: Option<&'a Recorder>, sources: &Sources) -> Self {
+    pub(crate) fn new(recorder: Option<&'a Recorder>, sources: &Sources, extent: Extent) -> Self {
         let recorder = recorder.filter(|recorder| recorder.wants(&sources.partition().0.to_be_bytes()));
         let run = || SyncRun {
             sources: sources.clone(),
+            extent,
             events: Vec::new(),
         };
         WatchedSync {
