@@ -27,7 +27,7 @@ pub enum Vote {
 }
 
 /// Is there a quorum?
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// Yes.
     Reached,

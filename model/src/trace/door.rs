@@ -21,7 +21,7 @@ pub(super) struct Visit<'a> {
 }
 
 /// What a door says: the view and the layout of entering of who may pass.
-type Said = Result<(View, LayoutVersion), TurnedAway>;
+pub(super) type Said = Result<(View, LayoutVersion), TurnedAway>;
 
 impl Visit<'_> {
     /// Asks the door again, which said this; the proof for who may pass.

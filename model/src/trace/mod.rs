@@ -10,6 +10,7 @@
 //! there is checked; what is missing is counted.
 
 mod attempt;
+mod blocks;
 mod deletion;
 mod door;
 mod elector;
@@ -20,20 +21,25 @@ mod rows;
 mod scans;
 mod standing;
 mod sync;
+mod tally;
 mod words;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
+use trellis_spec::layout::Admitted;
 use trellis_spec::quorum::NodeId;
 use trellis_spec::trace::{Aftermath, Opened, Record, RowStep};
 
+use blocks::Blocks;
 use door::Visit;
 use elector::Ballots;
 use file::{Contents, Frames};
 pub use file::{Part, read_folder};
 use rows::Rows;
 use standing::{Beginning, Standings};
+use tally::Checked;
+pub use tally::Tally;
 
 /// What is wrong with a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,57 +65,6 @@ pub struct Divergence {
     pub wrong: Wrong,
 }
 
-/// How much was checked, and how much could not be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Files.
-    pub files: u64,
-    /// Lives of nodes.
-    pub lives: u64,
-    /// Steps of replicas.
-    pub steps: u64,
-    /// Of them, those whose row was known from an earlier step.
-    pub linked: u64,
-    /// Attempts on rows.
-    pub attempts: u64,
-    /// Pages of listings.
-    pub listings: u64,
-    /// Syncs of rows.
-    pub syncs: u64,
-    /// Candidacies.
-    pub elections: u64,
-    /// Steps of electors.
-    pub electors: u64,
-    /// Deletions of buckets.
-    pub deletions: u64,
-    /// Requests about rows that were turned away.
-    pub refused: u64,
-    /// Pages that replicas showed.
-    pub pages: u64,
-    /// Of the steps of replicas, these requests and these pages, those of which it is known what the node knew of layouts.
-    pub doors: u64,
-    /// Changes of what nodes know of layouts, and partitions that they cleared.
-    pub layouts: u64,
-    /// Steps of attempts.
-    pub told: u64,
-    /// Requests that were sent for them.
-    pub sent: u64,
-    /// Records that end before their attempt did, for its pages were too large.
-    pub cut_off: u64,
-    /// Records that the nodes left out.
-    pub lost: u64,
-    /// Places where parts of a trace are missing, or cut off before the node's end.
-    pub gaps: u64,
-}
-
-/// How much of one attempt was checked.
-#[derive(Clone, Copy, Debug, Default)]
-struct Checked {
-    told: u64,
-    sent: u64,
-    cut_off: u64,
-}
-
 /// What came of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
@@ -128,14 +83,22 @@ struct Node {
     rows: Rows,
     ballots: Ballots,
     standings: Standings,
+    blocks: Blocks,
 }
 
 impl Node {
+    /// Asks a door again; the proof for who may pass.
+    fn door(&self, visit: &Visit<'_>, said: door::Said, tally: &mut Tally) -> Result<Option<Admitted>, Wrong> {
+        tally.doors += u64::from(self.standings.at(visit.shown.known_at).is_some());
+        visit.repeat(&self.standings, said)
+    }
+
     /// Something is missing here.
     fn forget(&mut self) {
         self.rows.forget();
         self.ballots = Ballots::default();
         self.standings = Standings::default();
+        self.blocks = Blocks::default();
     }
 
     fn reopened(&mut self) {
@@ -147,6 +110,8 @@ impl Node {
     fn crashed(&mut self) {
         self.ballots.crashed(self.rows.durable());
         self.standings.crashed(self.rows.durable());
+        // What went last may be here again.
+        self.blocks = Blocks::default();
         self.rows.crashed();
     }
 }
@@ -218,8 +183,7 @@ impl Replay {
             key: &step.key,
             shown: step.shown,
         };
-        let admitted = visit.repeat(&known.standings, Ok((step.view, step.entered)))?;
-        self.tally.doors += u64::from(known.standings.at(step.shown.known_at).is_some());
+        let admitted = known.door(&visit, Ok((step.view, step.entered)), &mut self.tally)?;
         if let Some(admitted) = &admitted {
             self.tally.linked += u64::from(known.rows.step(node, admitted, step, aftermath)?);
         }
@@ -252,8 +216,7 @@ impl Replay {
                     key: &step.key,
                     shown: step.shown,
                 };
-                visit.repeat(&known.standings, Err(step.said))?;
-                self.tally.doors += u64::from(known.standings.at(step.shown.known_at).is_some());
+                known.door(&visit, Err(step.said), &mut self.tally)?;
                 self.tally.refused += 1;
             }
             Record::Page(step) => {
@@ -263,10 +226,26 @@ impl Replay {
                     key: &step.from,
                     shown: step.shown,
                 };
-                visit.repeat(&known.standings, Ok((step.view, step.entered)))?;
-                self.tally.doors += u64::from(known.standings.at(step.shown.known_at).is_some());
+                known.door(&visit, Ok((step.view, step.entered)), &mut self.tally)?;
                 scans::page(node, &step, &known.rows)?;
                 self.tally.pages += 1;
+            }
+            Record::Kept(run) => self
+                .tally
+                .ran(known.blocks.kept(node, &run)?, |tally| &mut tally.blocks),
+            Record::Placed(run) => self.tally.ran(blocks::placed(node, &run)?, |tally| &mut tally.blocks),
+            Record::Pulled(run) => self.tally.ran(blocks::pulled(node, &run)?, |tally| &mut tally.blocks),
+            Record::Released(step) => {
+                known.blocks.released(node, &step)?;
+                self.tally.blocks += 1;
+            }
+            Record::Deleted(step) => {
+                known.blocks.deleted(node, &step)?;
+                self.tally.blocks += 1;
+            }
+            Record::Fate(step) => {
+                blocks::fate(node, &step)?;
+                self.tally.blocks += 1;
             }
             Record::Standing(standing) => {
                 let begins = match known.last {
@@ -326,16 +305,6 @@ impl Replay {
     }
 }
 
-impl Tally {
-    /// An attempt of the kind that this counts was checked so far.
-    fn ran(&mut self, checked: Checked, kind: fn(&mut Tally) -> &mut u64) {
-        *kind(self) += 1;
-        self.told += checked.told;
-        self.sent += checked.sent;
-        self.cut_off += checked.cut_off;
-    }
-}
-
 impl Wrong {
     /// A record lacks a value.
     fn missing() -> Self {
@@ -356,21 +325,7 @@ impl Wrong {
 impl Replayed {
     /// Did everything come out as it was recorded?
     pub fn is_good(&self) -> bool {
-        let Tally {
-            steps,
-            attempts,
-            listings,
-            syncs,
-            elections,
-            electors,
-            deletions,
-            refused,
-            layouts,
-            pages,
-            ..
-        } = self.tally;
-        let taken = steps + attempts + listings + syncs + elections + electors + deletions + refused + layouts + pages;
-        self.divergence.is_none() && taken > 0
+        self.divergence.is_none() && self.tally.is_any()
     }
 }
 
@@ -386,39 +341,6 @@ impl Display for Divergence {
             f,
             "{}, record {}: {machine}\n  was told  {input}\n  expected  {expected}\n  recorded  {recorded}",
             self.file, self.record
-        )
-    }
-}
-
-impl Display for Tally {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Tally {
-            files,
-            lives,
-            steps,
-            linked,
-            attempts,
-            listings,
-            syncs,
-            elections,
-            electors,
-            deletions,
-            told,
-            sent,
-            cut_off,
-            lost,
-            gaps,
-            refused,
-            doors,
-            layouts,
-            pages,
-        } = self;
-        write!(
-            f,
-            "{files} files of {lives} lives: {steps} steps of replicas, {linked} of them on rows known from before, and \
-             {refused} requests turned away and {pages} pages shown, {doors} of all under layouts known from before; {layouts} changes of what \
-             is known of layouts; {attempts} attempts on rows, {listings} pages of listings, {syncs} syncs, {deletions} deletions of buckets, \
-             {elections} candidacies and {electors} steps of electors, with {told} steps and {sent} requests; {cut_off} records cut off, {lost} left out, {gaps} gaps"
         )
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Dev {
     /// Writes a trace of what the nodes do to this folder, for `trellis-model replay DIR`.
     #[arg(long, value_name = "DIR")]
     trace: Option<PathBuf>,
-    /// How many of a hundred rows, pages of listings and synced partitions the trace is about.
+    /// How many of a hundred rows, pages of listings, blocks and synced partitions the trace is about.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
     trace_percent: u8,
     #[command(flatten)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
-use trellis_spec::block::{Kept, Placing, Stored};
+use trellis_spec::block::{Kept, Stored};
 use trellis_spec::peer::{Answer, Call};
 use trellis_spec::quorum::{NodeId, ReplicaSets, Verdict};
 use trellis_spec::row::{Block, BlockReference, Placement};
@@ -16,9 +16,10 @@ use trellis_spec::row::{Block, BlockReference, Placement};
 use super::coordinator::Coordinator;
 use super::place::Place;
 use super::replica::Payload;
+use super::watched::WatchedPlacing;
 use crate::env::Boxed;
 use crate::link::Lane;
-use crate::seeded::{NodeRules, Slip, slips};
+use crate::seeded::{Slip, slips};
 use crate::storage::Block as NamedBlock;
 
 /// Why a block could not be stored or fetched.
@@ -103,7 +104,7 @@ impl Coordinator {
         loop {
             let mut collected = Collected {
                 calls: self.send_block(&place, &call, named.as_ref()),
-                placing: Placing::new(block, place.sets.clone()),
+                placing: WatchedPlacing::new(self.replica.recorder(), block, &place),
                 full: false,
             };
             let reached = tokio::select! {
@@ -198,8 +199,8 @@ impl Coordinator {
 }
 
 /// The answers of a block's replicas so far.
-struct Collected {
-    placing: Placing<NodeRules>,
+struct Collected<'a> {
+    placing: WatchedPlacing<'a>,
     /// Has a disk no room?
     full: bool,
     calls: FuturesUnordered<Boxed<'static, Voted>>,
@@ -212,7 +213,7 @@ enum Reached {
     Moved(Place),
 }
 
-impl Collected {
+impl Collected<'_> {
     async fn majority(&mut self, moved: impl Fn() -> Option<Place>) -> Reached {
         while let Some((from, answer)) = self.calls.next().await {
             self.full |= answer == Answer::Full;

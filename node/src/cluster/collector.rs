@@ -21,6 +21,7 @@ use trellis_spec::layout::Partition;
 use trellis_spec::register::{Content, Fetch, OpId};
 use trellis_spec::row::{Address, BlockReference, Part, Placement, Row, UploadId, VersionId, successor};
 use trellis_spec::stamp::Stamp;
+use trellis_spec::trace::{FateStep, Record};
 
 use super::amount::Amount;
 use super::coordinator::{Contention, Coordinator};
@@ -263,10 +264,19 @@ impl Collector {
     async fn upload_is_over(&self, upload: &Address) -> Option<u64> {
         self.rest(1).await;
         let found = self.coordinator.read(&target(upload.clone()), Fetch::Head).await.ok()?;
-        let Some(Row::Upload(upload)) = found.into_live() else {
+        let Some(Row::Upload(row)) = found.into_live() else {
             return None;
         };
-        match proposed_until::<NodeRules>(&upload) {
+        let fate = proposed_until::<NodeRules>(&row);
+        let recorder = self.coordinator.replica.recorder();
+        if let Some(recorder) = recorder.filter(|recorder| recorder.wants(&upload.key)) {
+            recorder.record(&Record::Fate(FateStep {
+                key: upload.key.clone(),
+                upload: row.clone(),
+                fate,
+            }));
+        }
+        match fate {
             UploadFate::UpToObject(until) => Some(until),
             UploadFate::Kept => None,
         }

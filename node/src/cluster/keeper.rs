@@ -3,22 +3,24 @@
 //! Each of its actions takes the block's lock first and holds it to the end, also when whoever asked has stopped
 //! waiting: a reference is never added between the look and the deletion. The rules are [`trellis_spec::block`]'s.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use trellis_spec::block::{Brought, Data, Dead, Dropped, Kept, Mark, Pulled, StoreStep, Storing, dropped, removable};
+use trellis_spec::block::{Brought, Data, Dead, Dropped, Kept, Pulled, StoreStep, dropped, let_go, removable};
 use trellis_spec::layout::Partition;
 use trellis_spec::leaves::Extent;
 use trellis_spec::peer::Answer;
 use trellis_spec::row::{BlockName, BlockReference, VersionId};
+use trellis_spec::trace::{DeleteStep, Record, Release, ReleaseStep};
 
 use super::cells::CellsError;
 use super::references::{Marked, References};
 use super::turns::Turns;
+use super::watched::WatchedStoring;
 use crate::env::Env;
-use crate::seeded::NodeRules;
 use crate::storage::{Block, BlockNames, Blocks, BlocksError, Rows};
+use crate::trace::Recorder;
 
 /// What comes of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +101,8 @@ struct Shelves {
     rows: Arc<dyn Rows>,
     blocks: Arc<dyn Blocks>,
     locks: Turns,
+    /// Who writes down what is decided, if anybody.
+    recorder: OnceLock<Arc<Recorder>>,
 }
 
 impl Keeper {
@@ -108,11 +112,18 @@ impl Keeper {
             rows,
             blocks,
             locks: Turns::new(),
+            recorder: OnceLock::new(),
         };
         Keeper {
             env,
             shelves: Arc::new(shelves),
         }
+    }
+
+    /// From now on what is decided is recorded.
+    pub(super) fn record_to(&self, recorder: &Arc<Recorder>) {
+        // There is one in a life.
+        let _ = self.shelves.recorder.set(recorder.clone());
     }
 
     /// The references, for walks over them.
@@ -203,6 +214,12 @@ impl Keeper {
         self.shelves.references.has(partition, reference)
     }
 
+    /// Are there references of a partition?
+    pub(crate) fn has_any(&self, partition: Partition) -> Result<bool, CellsError> {
+        let (references, _, _) = self.shelves.references.after(partition, None, 1)?;
+        Ok(!references.is_empty())
+    }
+
     /// Drops all references of a partition that this node has left, as long as it `may_leave` it; their data follow after
     /// the grace.
     pub(crate) async fn leave(
@@ -281,9 +298,10 @@ impl Shelves {
         let _lock = self.locks.take(&reference.block.0).await;
         let brought = block.as_ref().map_or(Brought::Nothing, |_| Brought::Data);
         let mut block = block;
-        let mut storing: Storing<NodeRules> = Storing::new(brought);
-        loop {
-            storing = match storing.step() {
+        let recorder = self.recorder.get().map(Arc::as_ref);
+        let mut storing = WatchedStoring::new(recorder, partition, reference, brought);
+        let kept = loop {
+            match storing.step() {
                 StoreStep::Refer => {
                     self.rows.ready().await.map_err(CellsError::from)?;
                     let position = self.references.refer(partition, reference)?;
@@ -300,11 +318,15 @@ impl Shelves {
                     storing.on_done()
                 }
                 StoreStep::Look => storing.on_look(self.look(reference.block).await),
-                StoreStep::Answer(Kept::Both) => return Ok(Answer::Stored),
-                StoreStep::Answer(Kept::NeedData) => return Ok(Answer::NeedData),
-                StoreStep::Answer(Kept::Neither) => return Ok(Answer::Failed),
-            };
-        }
+                StoreStep::Answer(kept) => break kept,
+            }
+        };
+        storing.answered(kept);
+        Ok(match kept {
+            Kept::Both => Answer::Stored,
+            Kept::NeedData => Answer::NeedData,
+            Kept::Neither => Answer::Failed,
+        })
     }
 
     /// The data are read, not merely looked for: only verified data may be referred to.
@@ -329,13 +351,36 @@ impl Shelves {
         let _lock = self.locks.take(&reference.block.0).await;
         let others = self.references.has_others(partition, reference)?;
         let dropped = dropped(reference, dead, others, now_us);
-        let mark: Option<Mark> = match dropped {
+        self.remove(partition, reference, dropped)?;
+        self.record(&reference.block, || {
+            Record::Released(ReleaseStep {
+                partition,
+                reference: reference.clone(),
+                why: Release::Dead(dead.subject().clone()),
+                others,
+                now_us,
+                dropped,
+            })
+        });
+        Ok(dropped)
+    }
+
+    /// Removes a reference, as it was decided.
+    fn remove(&self, partition: Partition, reference: &BlockReference, dropped: Dropped) -> Result<(), CellsError> {
+        let mark = match dropped {
             Dropped::Gone => None,
             Dropped::Replaced(mark) => Some(mark),
-            Dropped::Kept => return Ok(dropped),
+            Dropped::Kept => return Ok(()),
         };
         self.references.remove(partition, reference, mark)?;
-        Ok(dropped)
+        Ok(())
+    }
+
+    /// Under the lock of the block, if anybody records it.
+    fn record(&self, block: &BlockName, record: impl FnOnce() -> Record) {
+        if let Some(recorder) = self.recorder.get().filter(|recorder| recorder.wants(&block.0)) {
+            recorder.record(&record());
+        }
     }
 
     /// Whether the node may leave is asked under the lock under which references are added: one that comes with a newer
@@ -344,7 +389,7 @@ impl Shelves {
         &self,
         partition: Partition,
         reference: &BlockReference,
-        since_us: u64,
+        now_us: u64,
         may_leave: &(impl Fn() -> bool + Sync),
     ) -> Result<bool, KeeperError> {
         self.rows.ready().await.map_err(CellsError::from)?;
@@ -353,8 +398,18 @@ impl Shelves {
             return Ok(false);
         }
         let others = self.references.has_others(partition, reference)?;
-        let mark = (!others).then_some(Mark { since_us });
-        self.references.remove(partition, reference, mark)?;
+        let dropped = let_go(others, now_us);
+        self.remove(partition, reference, dropped)?;
+        self.record(&reference.block, || {
+            Record::Released(ReleaseStep {
+                partition,
+                reference: reference.clone(),
+                why: Release::Left,
+                others,
+                now_us,
+                dropped,
+            })
+        });
         Ok(true)
     }
 
@@ -369,7 +424,18 @@ impl Shelves {
     ) -> Result<Deleted, KeeperError> {
         let _lock = self.locks.take(&block.0).await;
         let held = self.references.held(partition, block)?;
-        if !removable(held.value, now_us, grace_us) {
+        let may_go = removable(held.value, now_us, grace_us);
+        self.record(&block, || {
+            Record::Deleted(DeleteStep {
+                partition,
+                block,
+                held: held.value,
+                now_us,
+                grace_us,
+                may_go,
+            })
+        });
+        if !may_go {
             return Ok(Deleted::Kept);
         }
         self.durable(held.written_at).await?;

@@ -129,6 +129,7 @@ impl Replica {
     pub fn with_recorder(self, recorder: Option<Arc<Recorder>>) -> Self {
         if let Some(recorder) = &recorder {
             self.layouts.record_to(recorder);
+            self.keeper.record_to(recorder);
         }
         Replica { recorder, ..self }
     }

@@ -279,6 +279,15 @@ mod tests {
     }
 
     #[test]
+    fn later_parts_begin_with_what_is_known() {
+        let recorder = Recorder::new(NodeId(1), 7, 0, 100);
+        let (first, second) = (recorder.opening(0), recorder.opening(1));
+        recorder.begin_parts_with(|| Some(Record::Lost(3)));
+        assert_eq!(recorder.opening(0), first);
+        assert_eq!(recorder.opening(1), [second, framed(&Record::Lost(3))].concat());
+    }
+
+    #[test]
     fn the_share_of_rows_is_about_what_was_said() {
         let wanted = |percent| {
             let recorder = Recorder::new(NodeId(1), 7, 0, percent);

@@ -8,6 +8,8 @@
 
 use core::marker::PhantomData;
 
+use serde::{Deserialize, Serialize};
+
 use crate::flaw::{Flaw, Rules};
 use crate::quorum::{NodeId, ReplicaSets};
 use crate::register::{Accepted, Ask, Attempt, Fetch, Read, ReadOutcome, Reply, Settle, SettleOutcome, Step, Value};
@@ -33,18 +35,32 @@ impl Names for Row {
     }
 }
 
+/// What an inquiry asks about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Subject {
+    /// The row that names the version, or would.
+    pub owner: Address,
+    /// The version.
+    pub version: VersionId,
+    /// Nobody proposes it under a stamp of a later time.
+    pub until: u64,
+}
+
 /// Proof that a version is dead. Nothing but an [`Inquiry`] makes one, and it is good for ever.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Dead {
-    owner: Address,
-    version: VersionId,
-    until: u64,
+pub struct Dead(Subject);
+
+impl Subject {
+    /// May this reference be dropped when the version is dead?
+    pub(super) fn covers(&self, reference: &BlockReference) -> bool {
+        self.owner == reference.owner && self.version == reference.version && reference.until <= self.until
+    }
 }
 
 impl Dead {
-    /// May this reference be dropped?
-    pub fn covers(&self, reference: &BlockReference) -> bool {
-        self.owner == reference.owner && self.version == reference.version && reference.until <= self.until
+    /// What is dead.
+    pub fn subject(&self) -> &Subject {
+        &self.0
     }
 }
 
@@ -62,7 +78,7 @@ pub enum Finding<V> {
 /// An inquiry in flight.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Inquiry<V, R> {
-    subject: Dead,
+    subject: Subject,
     sets: ReplicaSets,
     round: u32,
     phase: Phase<V, R>,
@@ -82,7 +98,7 @@ impl<V: Names, R: Rules> Inquiry<V, R> {
     pub fn new(sets: ReplicaSets, owner: Address, version: VersionId, until: u64) -> Self {
         let phase = Phase::Reading(Read::new(sets.clone(), Fetch::Head));
         Inquiry {
-            subject: Dead { owner, version, until },
+            subject: Subject { owner, version, until },
             sets,
             round: 0,
             phase,
@@ -123,7 +139,9 @@ impl<V: Names, R: Rules> Inquiry<V, R> {
         });
         match current {
             Some(current) => Step::Done(Finding::Alive(current)),
-            None if fenced || R::lacks(Flaw::DroppedWithoutFence) => Step::Done(Finding::Dead(self.subject.clone())),
+            None if fenced || R::lacks(Flaw::DroppedWithoutFence) => {
+                Step::Done(Finding::Dead(Dead(self.subject.clone())))
+            }
             None => {
                 self.phase = Phase::Settling(Settle::new(self.sets.clone(), self.round));
                 Step::Again {
@@ -220,7 +238,7 @@ impl<V: Names, R: Rules> Attempt<V> for Inquiry<V, R> {
 
 impl<R: Rules> Traced for Inquiry<Row, R> {
     fn made(&self, _: &mut Values) -> Made {
-        let Dead { owner, version, until } = self.subject.clone();
+        let Subject { owner, version, until } = self.subject.clone();
         Made::Inquiry { owner, version, until }
     }
 

@@ -30,7 +30,7 @@ mod removal;
 mod storing;
 mod sync;
 
-pub use inquiry::{Dead, Finding, Inquiry, Names};
-pub use removal::{Dropped, Held, Mark, UploadFate, dropped, proposed_until, removable};
+pub use inquiry::{Dead, Finding, Inquiry, Names, Subject};
+pub use removal::{Dropped, Held, Mark, UploadFate, dropped, dropped_for, let_go, proposed_until, removable};
 pub use storing::{Brought, Data, Kept, Placing, StoreStep, Stored, Storing};
 pub use sync::{Pulled, Pulling};

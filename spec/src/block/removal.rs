@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::inquiry::Dead;
+use super::inquiry::{Dead, Subject};
 use crate::flaw::{Flaw, Rules};
 use crate::row::{BlockReference, Upload, UploadState};
 
@@ -17,7 +17,7 @@ pub struct Mark {
 }
 
 /// The references to a block, as far as its deletion depends on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Held {
     /// At least one.
     Referenced,
@@ -28,7 +28,7 @@ pub enum Held {
 }
 
 /// What takes the place of a dropped reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Dropped {
     /// Nothing: there are others.
     Gone,
@@ -40,10 +40,24 @@ pub enum Dropped {
 
 /// Drops a reference that is dead. `others` tells whether the block has more references here.
 pub fn dropped(reference: &BlockReference, dead: &Dead, others: bool, now_us: u64) -> Dropped {
-    match (dead.covers(reference), others) {
-        (false, _) => Dropped::Kept,
-        (true, true) => Dropped::Gone,
-        (true, false) => Dropped::Replaced(Mark { since_us: now_us }),
+    dropped_for(reference, dead.subject(), others, now_us)
+}
+
+/// The same for what was proved to be dead.
+pub fn dropped_for(reference: &BlockReference, dead: &Subject, others: bool, now_us: u64) -> Dropped {
+    if dead.covers(reference) {
+        let_go(others, now_us)
+    } else {
+        Dropped::Kept
+    }
+}
+
+/// What takes the place of a reference that goes.
+pub fn let_go(others: bool, now_us: u64) -> Dropped {
+    if others {
+        Dropped::Gone
+    } else {
+        Dropped::Replaced(Mark { since_us: now_us })
     }
 }
 
@@ -57,7 +71,7 @@ pub fn removable(held: Held, now_us: u64, grace_us: u64) -> bool {
 }
 
 /// What an upload's row says about the references of its parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum UploadFate {
     /// They are needed, or may be.
     Kept,

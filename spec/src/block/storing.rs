@@ -20,7 +20,7 @@ pub enum Data {
 }
 
 /// Does the request bring the data along?
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Brought {
     /// Yes.
     Data,
@@ -29,7 +29,7 @@ pub enum Brought {
 }
 
 /// A replica's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kept {
     /// Reference and verified data are on disk.
     Both,
@@ -40,7 +40,7 @@ pub enum Kept {
 }
 
 /// What a replica does next. Each step is durable before the following one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum StoreStep {
     /// Write the reference, and take away the block's mark.
     Refer,

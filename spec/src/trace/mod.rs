@@ -10,6 +10,7 @@
 //! pages of rows are told, their values are.
 
 mod attempt;
+mod blocks;
 mod deletion;
 mod door;
 mod election;
@@ -21,6 +22,9 @@ mod values;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{AttemptRun, Event, Guarded, Input, Made, Outcome, Traced};
+pub use blocks::{
+    DeleteStep, FateStep, KeepEvent, KeepRun, PlaceRun, Placed, PullEvent, PullRun, Release, ReleaseStep,
+};
 pub use deletion::{DeletionInput, DeletionRun};
 pub use door::{Openness, RefusedStep, Shown, TurnedAway};
 pub use election::{Candidate, ElectionRun, ElectorStep, elected};
@@ -86,6 +90,18 @@ pub enum Record<S = RowStep> {
     Cleared(ClearedStep),
     /// A replica showed a page of rows.
     Page(PageStep),
+    /// A replica was asked to keep a block.
+    Kept(KeepRun),
+    /// A replica considered to let go of a reference to a block.
+    Released(ReleaseStep),
+    /// A replica considered to delete a block's data.
+    Deleted(DeleteStep),
+    /// A coordinator placed a block.
+    Placed(PlaceRun),
+    /// A new owner of a partition of blocks pulled its references.
+    Pulled(PullRun),
+    /// A collector judged an upload.
+    Fate(FateStep),
 }
 
 /// A row whose tombstone was forgotten.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use trellis_spec::block::{Data, Names, Pulled, Pulling};
+use trellis_spec::block::{Data, Names, Pulled};
 use trellis_spec::layout::Announcement;
 use trellis_spec::peer::{Answer, Call};
 use trellis_spec::quorum::NodeId;
@@ -17,8 +17,8 @@ use crate::cluster::amount::Amount;
 use crate::cluster::collector::target;
 use crate::cluster::keeper::{Keeper, KeeperError};
 use crate::cluster::replica::Payload;
+use crate::cluster::watched::WatchedPulling;
 use crate::link::Lane;
-use crate::seeded::NodeRules;
 use crate::storage::{Block, BlocksError};
 
 /// References of one page.
@@ -35,7 +35,7 @@ struct Wanted {
 impl<S: Scope> Syncing<'_, S> {
     /// From the references to what follows.
     pub(super) async fn blocks(&self) -> Result<S::Outcome, Interrupted> {
-        let (pulling, wanted) = self.pull_references().await?;
+        let (mut pulling, wanted) = self.pull_references().await?;
         let mut missing = BTreeSet::new();
         let mut fetches = futures_util::stream::iter(wanted.into_values())
             .map(|wanted| self.adopt(wanted))
@@ -44,14 +44,7 @@ impl<S: Scope> Syncing<'_, S> {
             missing.extend(adopted?);
             self.check_view()?;
         }
-        let data = |reference: &BlockReference| {
-            if missing.contains(&reference.block) {
-                Data::Absent
-            } else {
-                Data::Verified
-            }
-        };
-        if !pulling.is_synced(data) || S::PURPOSE == Purpose::Repair && !missing.is_empty() {
+        if !pulling.is_synced(&missing) || S::PURPOSE == Purpose::Repair && !missing.is_empty() {
             return Err(Interrupted::BlockMissing);
         }
         self.check_view()?;
@@ -65,8 +58,9 @@ impl<S: Scope> Syncing<'_, S> {
     /// The references of a majority of every older active set, all under one view.
     async fn pull_references(
         &self,
-    ) -> Result<(Pulling<NodeRules>, BTreeMap<(BlockName, VersionId), Wanted>), Interrupted> {
-        let mut pulling: Pulling<NodeRules> = Pulling::new(self.sources.pulled_sets().clone());
+    ) -> Result<(WatchedPulling<'_>, BTreeMap<(BlockName, VersionId), Wanted>), Interrupted> {
+        let recorder = self.coordinator.replica.recorder();
+        let mut pulling = WatchedPulling::new(recorder, &self.place, self.sources.pulled_sets());
         let mut wanted: BTreeMap<(BlockName, VersionId), Wanted> = BTreeMap::new();
         let pulls = self.sources.pulled().into_iter();
         let mut pulls: FuturesUnordered<_> = pulls.map(|node| self.pull_all_of(node)).collect();

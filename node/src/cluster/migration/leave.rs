@@ -22,10 +22,11 @@ impl Movers {
             let layouts = self.coordinator.layouts().clone();
             // A newer layout may give the partition back at any moment.
             let now = layouts.now();
-            if may_leave(&now, partition) {
+            let keeper = self.coordinator.replica.keeper();
+            if may_leave(&now, partition) && keeper.has_any(partition)? {
                 self.record_cleared(&now, partition, None);
                 let may_leave = move || may_leave(&layouts.now(), partition);
-                self.coordinator.replica.keeper().leave(partition, may_leave).await?;
+                keeper.leave(partition, may_leave).await?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Attempts that are written down while they run.
 
+mod blocks;
 mod deletion;
 mod election;
 mod pages;
@@ -13,6 +14,7 @@ use trellis_spec::trace::{self, AttemptRun, Event, Input, Mention, Outcome, Reco
 use super::place::{Place, Subject};
 use crate::trace::Recorder;
 
+pub(crate) use blocks::{WatchedPlacing, WatchedPulling, WatchedStoring};
 pub(crate) use deletion::WatchedDeletion;
 pub(crate) use election::WatchedElection;
 pub(crate) use pages::{WatchedListing, WatchedSync};

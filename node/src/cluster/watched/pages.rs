@@ -19,7 +19,7 @@ use crate::trace::Recorder;
 const ROWS_MAX: usize = 4_096;
 
 /// What a record of an attempt over pages has in common with others.
-trait Run {
+pub(super) trait Run {
     /// Says that what comes now is left out.
     fn leave_out(&mut self);
     /// The record.
@@ -27,14 +27,14 @@ trait Run {
 }
 
 /// A record that is being made, and is made when this is dropped.
-struct Log<'a, T: Run> {
+pub(super) struct Log<'a, T: Run> {
     recorder: &'a Recorder,
     run: Option<Box<T>>,
     rows: usize,
 }
 
 impl<'a, T: Run> Log<'a, T> {
-    fn begin(recorder: &'a Recorder, run: T) -> Self {
+    pub(super) fn begin(recorder: &'a Recorder, run: T) -> Self {
         Log {
             recorder,
             run: Some(Box::new(run)),
@@ -43,7 +43,7 @@ impl<'a, T: Run> Log<'a, T> {
     }
 
     /// The record as far as it is, if this many rows have room in it; if not, it ends here.
-    fn with(log: &mut Option<Self>, rows: usize) -> Option<&mut T> {
+    pub(super) fn with(log: &mut Option<Self>, rows: usize) -> Option<&mut T> {
         let has_room = log.as_ref().is_some_and(|log| log.rows + rows <= ROWS_MAX);
         if has_room {
             let log = log.as_mut()?;
