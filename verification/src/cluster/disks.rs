@@ -13,8 +13,9 @@ use rustix::io::Errno;
 const DISK_SIZE: &str = "size=2g";
 /// The file that fills a disk.
 const BALLAST: &str = "ballast";
-/// How much less is taken when something else took it first.
-const STEP_BYTES: u64 = 1 << 20;
+/// How much of a disk is filled at once: less as soon as that much is not there.
+const STEP_MOST_BYTES: u64 = 64 << 20;
+const STEP_LEAST_BYTES: u64 = 64 << 10;
 
 /// How to get a mount namespace here: as root, or as a user who may become root in one of his own.
 pub fn namespace() -> Option<&'static [&'static str]> {
@@ -47,15 +48,21 @@ impl SmallDisk {
         }
     }
 
-    /// Leaves about so much; others may write meanwhile.
+    /// Leaves about so much. Others may write and delete meanwhile: what was taken is kept, and the rest taken in steps.
     pub(super) fn fill(&self, free_bytes: u64) -> io::Result<()> {
-        let disk = statvfs(&self.folder)?;
-        let mut taken = (disk.f_bavail * disk.f_frsize).saturating_sub(free_bytes);
         let ballast = File::create(self.folder.join(BALLAST))?;
-        while taken > 0 {
-            match fallocate(&ballast, FallocateFlags::empty(), 0, taken) {
-                Err(Errno::NOSPC) => taken = taken.saturating_sub(STEP_BYTES),
-                done => return Ok(done?),
+        let (mut taken, mut step) = (0, STEP_MOST_BYTES);
+        while step >= STEP_LEAST_BYTES {
+            let disk = statvfs(&self.folder)?;
+            let left = (disk.f_bavail * disk.f_frsize).saturating_sub(free_bytes);
+            let more = left.min(step);
+            if more == 0 {
+                break;
+            }
+            match fallocate(&ballast, FallocateFlags::empty(), taken, more) {
+                Ok(()) => taken += more,
+                Err(Errno::NOSPC) => step /= 2,
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
