@@ -194,10 +194,16 @@ impl Replay {
     fn record(&mut self, record: Record, node: NodeId) -> Result<(), Wrong> {
         let known = self.nodes.entry(node).or_default();
         match record {
-            Record::Attempt(run) => self
-                .tally
-                .ran(attempt::repeat(node, &run)?, |tally| &mut tally.attempts),
-            Record::Listing(run) => self.tally.ran(pages::listing(node, &run)?, |tally| &mut tally.listings),
+            Record::Attempt(run) => {
+                known.standings.replicas(node, (run.partition, run.view), &run.sets)?;
+                let checked = attempt::repeat(node, &run)?;
+                self.tally.ran(checked, |tally| &mut tally.attempts);
+            }
+            Record::Listing(run) => {
+                known.standings.replicas(node, (run.partition, run.view), &run.sets)?;
+                let checked = pages::listing(node, &run)?;
+                self.tally.ran(checked, |tally| &mut tally.listings);
+            }
             Record::Sync(run) => self.tally.ran(sync::sync(node, &run)?, |tally| &mut tally.syncs),
             Record::Election(run) => self
                 .tally
@@ -233,7 +239,11 @@ impl Replay {
             Record::Kept(run) => self
                 .tally
                 .ran(known.blocks.kept(node, &run)?, |tally| &mut tally.blocks),
-            Record::Placed(run) => self.tally.ran(blocks::placed(node, &run)?, |tally| &mut tally.blocks),
+            Record::Placed(run) => {
+                known.standings.replicas(node, (run.partition, run.view), &run.sets)?;
+                let checked = blocks::placed(node, &run)?;
+                self.tally.ran(checked, |tally| &mut tally.blocks);
+            }
             Record::Pulled(run) => self.tally.ran(blocks::pulled(node, &run)?, |tally| &mut tally.blocks),
             Record::Released(step) => {
                 known.blocks.released(node, &step)?;

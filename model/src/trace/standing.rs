@@ -7,7 +7,7 @@ use trellis_spec::flaw::Sound;
 use trellis_spec::layout::{
     Announcement, Footing, Knowledge, Layout, LayoutMark, LayoutVersion, LearnError, Learned, Partition, View,
 };
-use trellis_spec::quorum::NodeId;
+use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::trace::{ClearedStep, LayoutsInput, LayoutsNews, LayoutsStep, Standing};
 
 use super::Wrong;
@@ -117,6 +117,36 @@ impl Standings {
             .filter(|known| known.certainty() == Certainty::Exact)?;
         let mut newest_first = known.states().iter().rev();
         newest_first.find_map(|(at, moment)| (*at == position).then_some(moment))
+    }
+
+    /// Are these the replicas of a partition under a view, of which quorums are wanted, or each of them alone? Where nobody
+    /// was ever declared lost, the layouts of the view tell.
+    pub(super) fn replicas(
+        &self,
+        node: NodeId,
+        (partition, view): (Partition, View),
+        sets: &ReplicaSets,
+    ) -> Result<(), Wrong> {
+        let known = self
+            .known
+            .as_ref()
+            .filter(|known| known.certainty() == Certainty::Exact);
+        let Some(knowledge) = known.map(|known| &known.last().standing.knowledge) else {
+            return Ok(());
+        };
+        let is_told = knowledge.layout(view.lo).is_some() && knowledge.layout(view.hi).is_some();
+        let expected = knowledge.replica_sets::<Sound>(partition, view);
+        let alone = ReplicaSets::new(expected.members().into_iter().map(|node| vec![node]).collect());
+        if !is_told || !knowledge.lost().is_empty() || [&expected, &alone].contains(&sets) {
+            return Ok(());
+        }
+        let (expected, recorded) = words::differing(&expected, sets, words::sets, |_, _| None);
+        Err(Wrong {
+            machine: format!("a coordinator at {}", words::node(node)),
+            input: format!("partition {} under {}", partition.0, words::view(view)),
+            expected,
+            recorded,
+        })
     }
 
     /// The node stopped in order and was started again.

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use trellis_spec::layout::{Footing, View};
-use trellis_spec::quorum::NodeId;
+use trellis_spec::quorum::{NodeId, ReplicaSets};
 use trellis_spec::register::{
     Accepted, Audience, Cell, ConditionalOutcome, Content, Purpose, ReadOutcome, Reply, Request, SettleOutcome, Step,
     WriteOutcome,
@@ -59,6 +59,11 @@ pub(super) fn stamp(stamp: Stamp) -> String {
 
 pub(super) fn view(view: View) -> String {
     format!("view {}-{}", view.lo.0, view.hi.0)
+}
+
+pub(super) fn sets(sets: &ReplicaSets) -> String {
+    let members: Vec<String> = sets.members().into_iter().map(node).collect();
+    format!("quorums of {}", members.join(", "))
 }
 
 pub(super) fn footing(footing: Footing) -> String {

@@ -128,7 +128,8 @@ fn knowledge() -> Knowledge {
 
 /// A write that two of three replicas accept.
 fn attempt() -> Entry {
-    let sets = ReplicaSets::new(vec![NODES.to_vec()]);
+    let view = knowledge().view(Partition(5));
+    let sets = knowledge().replica_sets::<Sound>(Partition(5), view);
     let content = value(3).content;
     let mut write: Write<Row, Sound> = Write::new(WriteMode::Available, sets.clone(), OpId([9; 16]), content, 100);
     let mut values = Values::default();
@@ -154,7 +155,7 @@ fn attempt() -> Entry {
         key: b"nphotos".to_vec(),
         gate_key: None,
         partition: Partition(5),
-        view: View::default(),
+        view,
         sets,
         made,
         events,
@@ -321,6 +322,25 @@ fn an_attempt_whose_driver_does_something_else_is_named() {
         events.push(Event::Told(Input::Patience, Step::Wait));
     });
     assert_says(&text, &["there was ample time", "nothing after the end"]);
+}
+
+#[test]
+fn an_attempt_that_asks_for_other_quorums_than_those_of_its_view_is_named() {
+    let text = forged(|entries| {
+        let Entry::Record(Record::Attempt(run)) = &mut entries[ATTEMPT] else {
+            panic!("an attempt")
+        };
+        run.sets = ReplicaSets::new(vec![vec![NODES[0]]]);
+    });
+    assert_says(
+        &text,
+        &[
+            "record 4: a coordinator at node 0000000000000001",
+            "was told  partition 5 under view 1-1",
+            "expected  quorums of node 0000000000000001, node 0000000000000002, node 0000000000000003",
+            "recorded  quorums of node 0000000000000001\n",
+        ],
+    );
 }
 
 #[test]

@@ -20,7 +20,8 @@ impl Entry {
 
 /// A page of two rows, of which one replica lacks the second.
 pub(super) fn listing() -> Entry {
-    let sets = ReplicaSets::new(vec![NODES.to_vec()]);
+    let view = knowledge().view(Partition(5));
+    let sets = knowledge().replica_sets::<Sound>(Partition(5), view);
     let shown = |keys: &[&[u8]]| Scanned {
         rows: keys.iter().map(|key| (key.to_vec(), value(3))).collect(),
         bound: None,
@@ -35,7 +36,7 @@ pub(super) fn listing() -> Entry {
     }
     Entry::Record(Record::Listing(ListingRun {
         partition: Partition(5),
-        view: View::default(),
+        view,
         sets,
         counted: Counted::All,
         from: b"n".to_vec(),
