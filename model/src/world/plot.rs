@@ -10,7 +10,7 @@ use stateright::Model;
 use trellis_spec::layout::View;
 use trellis_spec::register::{Accepted, Purpose, Reply, Request, Value, WriteMode};
 
-use super::{Action, Names, Op, Progress, State, Verdict, World};
+use super::{Action, Collection, Names, Op, Progress, State, Verdict, World};
 use crate::coordinator::{Answer, Call, Outcome};
 use crate::script::Deed;
 use crate::value::{Cargo, Key, OpIndex};
@@ -28,8 +28,12 @@ pub struct Plot {
     pub replicas: u8,
     /// Those that never answer.
     pub dead: Vec<u8>,
-    /// How many layouts follow each other.
-    pub layouts: usize,
+    /// The replicas of each layout, in the order in which layouts follow each other.
+    pub layouts: Vec<Vec<u8>>,
+    /// The replicas that ever sync: their syncs have the numbers after those of the operations.
+    pub syncers: Vec<u8>,
+    /// Are tombstones forgotten? Where they are not, nodes that enter a layout need no floors.
+    pub collection: Collection,
     /// Rows in one answer to a scan.
     pub page_limit: usize,
     /// Where the clock of each operation's coordinator stands.
@@ -49,6 +53,8 @@ pub struct Beat {
     pub line: String,
     /// The clients that are told something in this step, and what.
     pub told: Vec<(OpIndex, Outcome)>,
+    /// The nodes that are synced from this step on, and for which layout.
+    pub synced: Vec<(u8, u8)>,
 }
 
 /// What happens in a step. Nodes are replicas by name, numbered from zero.
@@ -87,8 +93,44 @@ pub enum Cue {
     Patience(OpIndex),
     /// The deadline passes.
     GiveUp(OpIndex),
+    /// The next layout is elected. Nobody knows it yet.
+    Decide,
+    /// A node hears of the next layout.
+    Learn {
+        /// Which node.
+        node: u8,
+    },
+    /// A node hears who is synced, and takes this layout for the oldest active one.
+    Retire {
+        /// Which node.
+        node: u8,
+        /// Which layout.
+        to: u8,
+    },
+    /// A node that left drops its rows.
+    Drop {
+        /// Which node.
+        node: u8,
+    },
+    /// The coordinator of an operation that is about to begin hears of the layouts that a node knows.
+    Inform {
+        /// Which operation.
+        op: OpIndex,
+        /// Which node.
+        node: u8,
+    },
+    /// A sync goes on after its node's floor was raised.
+    GoOn(OpIndex),
     /// What only the model can be told to do.
     Other(Action),
+}
+
+impl Plot {
+    /// The node whose sync has this number; nothing: it is an operation.
+    pub fn syncer(&self, op: OpIndex) -> Option<u8> {
+        let sync = usize::from(op.0).checked_sub(self.deeds.len())?;
+        self.syncers.get(sync).copied()
+    }
 }
 
 /// Does the coordinator hear the answer in the same step?
@@ -226,9 +268,14 @@ impl World {
             }
             let cue = world.cue(&state, *step, &names, &stragglers);
             let (line, next, renamed) = world.step(&state, *step, &names);
-            let told = told(&state, &next);
+            let (told, synced) = (told(&state, &next), synced(&state, &next, &names));
             note_stragglers(&next, &renamed, operation(*step), &mut stragglers);
-            plot.beats.push(Beat { cue, line, told });
+            plot.beats.push(Beat {
+                cue,
+                line,
+                told,
+                synced,
+            });
             (state, names) = (next, renamed);
         }
         plot.verdict = state.verdict;
@@ -242,7 +289,9 @@ impl World {
             mode: self.mode,
             replicas: self.replicas,
             dead: self.dead.clone(),
-            layouts: self.layouts.len(),
+            layouts: self.layouts.clone(),
+            syncers: self.syncers(),
+            collection: self.collection,
             page_limit: self.page_limit,
             clocks: state.ops.iter().take(deeds.len()).map(|op| op.clock).collect(),
             deeds,
@@ -277,18 +326,28 @@ impl World {
             }
             Action::Patience { op } => Cue::Patience(OpIndex(op)),
             Action::GiveUp { op } => Cue::GiveUp(OpIndex(op)),
+            Action::Decide => Cue::Decide,
+            Action::Learn { column } => Cue::Learn {
+                node: number(names.of(column)),
+            },
+            Action::Retire { column, to } => Cue::Retire {
+                node: number(names.of(column)),
+                to,
+            },
+            Action::Drop { column } => Cue::Drop {
+                node: number(names.of(column)),
+            },
+            Action::Inform { op, column } => Cue::Inform {
+                op: OpIndex(op),
+                node: number(names.of(column)),
+            },
+            Action::GoOn { op } => Cue::GoOn(OpIndex(op)),
             Action::Restamp { .. }
             | Action::Flush { .. }
             | Action::Crash { .. }
             | Action::Repair { .. }
-            | Action::Learn { .. }
-            | Action::Retire { .. }
-            | Action::Drop { .. }
-            | Action::Inform { .. }
-            | Action::Decide
             | Action::Snapshot { .. }
             | Action::LoseDisk { .. }
-            | Action::GoOn { .. }
             | Action::Report { .. }
             | Action::Forget { .. }
             | Action::ForgetOther { .. } => Cue::Other(step),
@@ -375,5 +434,14 @@ fn told(before: &State, after: &State) -> Vec<(OpIndex, Outcome)> {
     let ops = (0u8..).zip(before.ops.iter().zip(&after.ops));
     ops.filter(|(_, (before, after))| !after.is_sync && is_told(before).is_none())
         .filter_map(|(op, (_, after))| Some((OpIndex(op), is_told(after)?)))
+        .collect()
+}
+
+/// Where layouts follow each other, columns stay in their places.
+fn synced(before: &State, after: &State, names: &Names) -> Vec<(u8, u8)> {
+    let columns = (0u8..).zip(before.columns.iter().zip(&after.columns));
+    columns
+        .filter(|(_, (before, after))| before.seat.synced < after.seat.synced)
+        .map(|(column, (_, after))| (number(names.of(column)), after.seat.synced.0 as u8))
         .collect()
 }

@@ -264,7 +264,7 @@ impl Layouts {
     }
 
     /// Raises a partition's oldest layout to that of a view that another node has.
-    pub(crate) fn hear_view(&self, partition: Partition, view: View) -> Result<(), LayoutsError> {
+    pub fn hear_view(&self, partition: Partition, view: View) -> Result<(), LayoutsError> {
         if self.now().peer.knowledge.view(partition).lo >= view.lo {
             return Ok(());
         }

@@ -65,6 +65,7 @@ struct Life {
     node: SimulatedNode,
     coordinator: Option<Arc<Coordinator>>,
     store: Option<ClusterStore>,
+    table: Option<Arc<dyn Rows>>,
     /// The blocks that somebody who does harm may look at.
     held: Option<Arc<MemoryBlocks>>,
 }
@@ -90,22 +91,24 @@ impl SimulatedCluster {
         recording: &Recording,
         tally: &Tally,
     ) -> Self {
-        let mut cluster = Self::of(simulation, shape, shape.nodes, tally);
+        let first = |members: &[Member]| {
+            initial(members.to_vec(), shape.replicas, shape.partitions).expect("a few nodes in as many zones")
+        };
+        let mut cluster = Self::of(simulation, shape, tally, first);
         (cluster.sabotage, cluster.recording) = (sabotage, recording.clone());
         (0..shape.nodes).for_each(|at| cluster.start(at, 0));
         cluster
     }
 
-    /// A cluster on a stage: the first `holders` of its nodes hold everything, the others only coordinate. `limits` are
-    /// those of each node.
+    /// A cluster on a stage, which begins with the layout that `first` makes of its nodes. `limits` are those of each node.
     pub(crate) fn on_stage(
         simulation: &Simulation,
         shape: &Shape,
-        holders: usize,
+        first: impl FnOnce(&[Member]) -> Layout,
         limits: Vec<Limits>,
         stage: &Stage,
     ) -> Self {
-        let mut cluster = Self::of(simulation, shape, holders, &Tally::default());
+        let mut cluster = Self::of(simulation, shape, &Tally::default(), first);
         cluster.stage = Some(stage.clone());
         for (site, limits) in cluster.sites.iter_mut().zip(limits) {
             site.limits = limits;
@@ -114,11 +117,10 @@ impl SimulatedCluster {
         cluster
     }
 
-    /// A cluster whose nodes are not up, the first of which are in the layout.
-    fn of(simulation: &Simulation, shape: &Shape, holders: usize, tally: &Tally) -> Self {
+    /// A cluster whose nodes are not up.
+    fn of(simulation: &Simulation, shape: &Shape, tally: &Tally, first: impl FnOnce(&[Member]) -> Layout) -> Self {
         let members: Vec<Member> = (1..=shape.nodes).map(member).collect();
-        let first = members.iter().take(holders).cloned().collect();
-        let layout = initial(first, shape.replicas, shape.partitions).expect("a few nodes in as many zones");
+        let layout = first(&members);
         let site = |(member, name)| Site::new(member, simulation.node(name), shape.limits.clone());
         SimulatedCluster {
             simulation: simulation.clone(),
@@ -182,6 +184,35 @@ impl SimulatedCluster {
         let life = self.sites[at].life();
         let coordinator = life.coordinator.as_ref().filter(|_| life.node.is_up())?;
         Some(coordinator.layouts().clone())
+    }
+
+    /// The layout that all nodes began with.
+    pub(crate) fn first_layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The hands with which a node that is up syncs its partitions.
+    pub(crate) fn movers(&self, at: usize) -> Option<Movers> {
+        let life = self.sites[at].life();
+        let coordinator = life.coordinator.clone().filter(|_| life.node.is_up())?;
+        Some(Movers::new(coordinator, Arc::new(life.store.clone()?)))
+    }
+
+    /// What a node that is up keeps its rows in.
+    pub(crate) fn table(&self, at: usize) -> Option<Arc<dyn Rows>> {
+        let life = self.sites[at].life();
+        life.table.clone().filter(|_| life.node.is_up())
+    }
+
+    /// A node on a stage that is up is left to itself, as far as layouts are concerned.
+    pub(crate) fn let_move(&self, at: usize) {
+        let Some(movers) = self.movers(at) else { return };
+        let life = self.sites[at].life();
+        let (spawner, coordinator) = (life.node.env().spawner, life.coordinator.clone());
+        spawner.spawn("movers", Box::pin(movers.run()));
+        if let Some(coordinator) = coordinator {
+            spawner.spawn("tidings", Box::pin(coordinator.spread_tidings()));
+        }
     }
 
     /// Asks a node to have a layout elected; nothing if it is down or crashes.
@@ -288,7 +319,7 @@ impl SimulatedCluster {
             me: site.member.id,
             knowledge: Knowledge::of(self.layout.clone()),
         };
-        let replica = Replica::new(env.clone(), peer, rows, blocks.clone(), site.limits.clone())
+        let replica = Replica::new(env.clone(), peer, rows.clone(), blocks.clone(), site.limits.clone())
             .expect("layouts can be read and written at a start");
         let replica = Arc::new(replica.with_recorder(self.recording.begin(site.member.id)));
         let service = ReplicaService::new(replica.clone());
@@ -312,6 +343,7 @@ impl SimulatedCluster {
             node,
             coordinator: Some(coordinator),
             store: Some(store),
+            table: Some(rows),
             held: Some(blocks),
         };
     }
@@ -376,6 +408,7 @@ impl Site {
             node,
             coordinator: None,
             store: None,
+            table: None,
             held: None,
         };
         Site {

@@ -102,6 +102,11 @@ impl Journal {
         self.notes().buckets.insert(bucket.id, bucket.clone());
     }
 
+    /// A bucket is as if nobody had ever met it.
+    pub(crate) fn forget(&self, bucket: &BucketInfo) {
+        self.notes().buckets.remove(&bucket.id);
+    }
+
     /// The bucket that nobody deletes.
     pub(crate) fn lasting(&self) -> Option<BucketInfo> {
         self.buckets()

@@ -149,9 +149,9 @@ impl Shape {
 
 impl Shape {
     /// Nodes that do what a scenario says, without any harm.
-    pub(crate) fn on_stage(nodes: usize, replicas: u8, limits: Limits) -> Self {
+    pub(crate) fn on_stage(nodes: usize, replicas: u8, weather: Weather, limits: Limits) -> Self {
         Shape {
-            weather: Weather::Varied,
+            weather,
             nodes,
             replicas,
             partitions: PARTITIONS,

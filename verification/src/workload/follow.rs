@@ -97,7 +97,7 @@ impl<'a> Play<'a> {
             what: "take the places of the scenario",
             last: last.to_owned(),
         };
-        if plot.layouts > 1 {
+        if plot.layouts.len() > 1 {
             return Err(not_staged("layouts are not staged").into());
         }
         let mut cluster = Cluster::start(&follow.launch(plot)).await?;
@@ -175,6 +175,8 @@ impl<'a> Play<'a> {
                 Cue::Patience(_) => tokio::time::sleep(Duration::from_millis(PATIENCE_MS)).await,
                 Cue::GiveUp(op) => self.cluster.kill(self.home(usize::from(op.0))).await?,
                 Cue::Late { op: None, .. } | Cue::Other(_) => return Ok(taken),
+                Cue::Decide | Cue::Learn { .. } | Cue::Retire { .. } => return Ok(taken),
+                Cue::Drop { .. } | Cue::Inform { .. } | Cue::GoOn(_) => return Ok(taken),
             }
         }
         Ok(self.plot.beats.len())

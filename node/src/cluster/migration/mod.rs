@@ -255,7 +255,7 @@ impl Movers {
     }
 
     /// Syncs one partition; says whether it is done.
-    async fn sync(&self, partition: Partition) -> bool {
+    pub async fn sync(&self, partition: Partition) -> bool {
         self.workers().enter(&self.coordinator.env, self.worker, partition);
         let done = match self.try_sync(partition, Everything).await {
             Ok(said) => self.coordinator.layouts().announce(&[said]).map_err(Interrupted::from),

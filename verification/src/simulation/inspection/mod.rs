@@ -46,7 +46,7 @@ const COMPLAINTS_MAX: usize = 3;
 
 /// What is remembered from look to look: facts that stay true, whoever forgets them.
 #[derive(Default)]
-struct Inspection {
+pub(crate) struct Inspection {
     /// What the node knows or knew that knew the newest layout.
     newest: Option<Arc<Known>>,
     /// The oldest layouts that some node has seen retired all before.
@@ -75,7 +75,7 @@ fn row_of(world: &World, name: &str) -> Option<RowKey> {
 }
 
 /// The partition of all rows of that bucket.
-fn partition_of(world: &World, layout: &Layout) -> Option<Partition> {
+pub(crate) fn partition_of(world: &World, layout: &Layout) -> Option<Partition> {
     let bucket = world.journal.lasting()?;
     Some(Placement::Index(BucketId(bucket.id.0), 0).partition(layout))
 }
@@ -190,6 +190,12 @@ pub(crate) fn believe(world: &World, at: usize, said: &Redundancy) {
 }
 
 impl Inspection {
+    /// Looks at everything as it is now.
+    pub(crate) fn see(&mut self, world: &World) {
+        self.learn(world);
+        self.look(world);
+    }
+
     /// Looks, if there may be anything new to see.
     fn glance(&mut self, world: &World) {
         let before = (self.oldest.clone(), self.synced.clone(), self.changes);

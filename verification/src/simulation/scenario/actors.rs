@@ -12,6 +12,7 @@ use trellis_model::world::{Cue, Plot};
 use trellis_node::cluster::Limits;
 use trellis_node::env::simulated::{SimulatedNode, Simulation};
 use trellis_s3api::bucket::BucketInfo;
+use trellis_spec::layout::Member;
 
 use super::super::World;
 use super::super::cluster::SimulatedCluster;
@@ -19,8 +20,10 @@ use super::super::dice::Dice;
 use super::super::journal::{Journal, LASTING};
 use super::super::ledger::Ledger;
 use super::super::session::{Manners, Session, Size, Spot};
+use super::super::setup::Weather;
 use super::super::shape::Shape;
 use super::super::tally::Tally;
+use super::layouts::{self, Succession};
 use super::stage::Stage;
 use crate::history::{Condition, Operation, Outcome};
 
@@ -33,6 +36,8 @@ const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 const CONTENTION_PAUSE_MAX_MS: u64 = 1;
 /// One unit of the model's clocks. Nothing that nodes do by themselves takes so long.
 const CLOCK_UNIT_US: i64 = 10_000_000;
+/// Most buckets of which the last is where it should be.
+const BUCKETS_MAX: usize = 20;
 /// What is on its way when the first step is taken has arrived after this long.
 const CALM: Duration = Duration::from_secs(5);
 /// In the end, operations have so long to come to theirs.
@@ -42,6 +47,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// See the module.
 pub(super) struct Actors {
     pub(super) stage: Stage,
+    /// Where there is more than one layout.
+    pub(super) succession: Option<Succession>,
     deeds: Vec<Deed>,
     replicas: usize,
     world: World,
@@ -73,9 +80,15 @@ impl Actors {
             return Err("it has more operations than there are nodes to coordinate them");
         }
         let (dice, stage) = (Dice::new(simulation), Stage::new(simulation));
-        let shape = Shape::on_stage(nodes, plot.replicas, limits(plot, FOR_EVER));
-        let limits = (0..nodes).map(|at| limits(plot, patience(plot, at.checked_sub(replicas))));
-        let cluster = SimulatedCluster::on_stage(simulation, &shape, replicas, limits.collect(), &stage);
+        // Where layouts follow each other, account is kept of what must be on which disk.
+        let weather = match plot.layouts.len() {
+            0 | 1 => Weather::Varied,
+            _ => Weather::Storm,
+        };
+        let shape = Shape::on_stage(nodes, plot.replicas, weather, limits(plot, FOR_EVER));
+        let limits = (0..nodes).map(|at| limits(plot, patience(plot, at)));
+        let first = |members: &[Member]| layouts::first(plot, &shape, members);
+        let cluster = SimulatedCluster::on_stage(simulation, &shape, first, limits.collect(), &stage);
         let (journal, tally) = (Journal::new(simulation), Tally::default());
         let world = World {
             dice,
@@ -89,12 +102,14 @@ impl Actors {
             let ahead = i64::try_from(*clock).unwrap_or(0) * CLOCK_UNIT_US;
             world.cluster.set_clock(replicas + op, ahead, 0);
         }
-        let inspector = Session::new(0, &world, Manners::Patient);
-        inspector.create_bucket(nodes - 1, LASTING).await;
-        let bucket = world.journal.lasting().ok_or("no bucket could be created")?;
+        let bucket = bucket(&world, plot).await.ok_or("no bucket could be created")?;
         world.dice.wait(CALM).await;
         let keys: Vec<String> = (0..plot.keys).map(key).collect();
-        stage.begin(&bucket, &keys);
+        stage.begin(&bucket, &keys, world.cluster.first_layout());
+        let succession = match plot.layouts.len() {
+            0 | 1 => None,
+            _ => Some(Succession::begin(plot, &world, &stage, &keys)?),
+        };
         plot.dead
             .iter()
             .for_each(|dead| world.cluster.node(usize::from(*dead)).crash());
@@ -107,8 +122,9 @@ impl Actors {
         };
         let sessions: Vec<Arc<Session>> = (0..ops).map(session).collect();
         Ok(Actors {
-            bodies: sessions.iter().map(|session| session.body(Size::Small)).collect(),
+            bodies: sessions.iter().map(|session| body(session, &succession)).collect(),
             stage,
+            succession,
             deeds: plot.deeds.clone(),
             replicas,
             crowd: simulation.node("clients"),
@@ -236,8 +252,11 @@ impl Actors {
     }
 
     /// Lets everything go, waits until whoever asked was told, and reads all objects once more.
-    pub(super) async fn finish(self) -> (Vec<Operation>, Vec<String>) {
+    pub(super) async fn finish(mut self) -> (Vec<Operation>, Vec<String>) {
         self.stage.end();
+        if let Some(succession) = &mut self.succession {
+            succession.settle().await;
+        }
         let begun = self
             .progress
             .iter()
@@ -315,9 +334,45 @@ fn key(object: u8) -> String {
     format!("object-{object:02}")
 }
 
-/// How patient a node is: only those that the scenario makes impatient ever are.
-fn patience(plot: &Plot, op: Option<usize>) -> Duration {
-    let is_impatient = |cue: &Cue| matches!(cue, Cue::Patience(tired) if Some(usize::from(tired.0)) == op);
+/// The bucket of the scenario. Where layouts follow each other, names of buckets lie elsewhere than its rows.
+async fn bucket(world: &World, plot: &Plot) -> Option<BucketInfo> {
+    let (inspector, last) = (Session::new(0, world, Manners::Patient), world.cluster.len() - 1);
+    for _ in 0..BUCKETS_MAX {
+        inspector.create_bucket(last, LASTING).await;
+        let bucket = world.journal.lasting()?;
+        if plot.layouts.len() < 2 || layouts::is_apart(world) {
+            return Some(bucket);
+        }
+        inspector.remove_bucket(last, &bucket).await;
+        world.journal.forget(&bucket);
+    }
+    None
+}
+
+/// What an operation writes. Where layouts follow each other, its block is one that stays where it is.
+fn body(session: &Session, succession: &Option<Succession>) -> (Bytes, String) {
+    let stays = |body: &Bytes| {
+        succession
+            .as_ref()
+            .is_none_or(|succession| succession.is_backstage(body))
+    };
+    let mut bodies = std::iter::repeat_with(|| session.body(Size::Small));
+    bodies.find(|(body, _)| stays(body)).expect("there is no end of bodies")
+}
+
+/// How patient a node is: only those that the scenario makes impatient ever are, and those that pull from themselves, when
+/// others had time to answer.
+fn patience(plot: &Plot, at: usize) -> Duration {
+    let is_at = |op: OpIndex| match plot.syncer(op) {
+        Some(node) => usize::from(node) == at,
+        None => usize::from(plot.replicas) + usize::from(op.0) == at,
+    };
+    let is_impatient = |cue: &Cue| match cue {
+        Cue::Patience(tired) => is_at(*tired),
+        Cue::Message { op, node, .. } => is_at(*op) && usize::from(*node) == at,
+        Cue::Hear { .. } | Cue::Late { .. } | Cue::GiveUp(_) | Cue::GoOn(_) | Cue::Other(_) => false,
+        Cue::Decide | Cue::Learn { .. } | Cue::Retire { .. } | Cue::Drop { .. } | Cue::Inform { .. } => false,
+    };
     match plot.beats.iter().any(|beat| is_impatient(&beat.cue)) {
         true => PATIENCE,
         false => FOR_EVER,
@@ -333,6 +388,7 @@ fn limits(plot: &Plot, patience: Duration) -> Limits {
         request_deadline_ms: for_ever,
         patience_ms: ms(patience),
         linger_ms: for_ever,
+        block_deadline_ms: for_ever,
         // Bodies are blocks, which pass at once: a reader never has to ask again for the rest of a row.
         inline_max_bytes: 0,
         upload_valid_s: FOR_EVER.as_secs(),

@@ -10,6 +10,7 @@
 //! everything that waits is let go, and what clients were told in all goes to the checkers of histories.
 
 mod actors;
+mod layouts;
 mod stage;
 
 use std::fmt::{self, Display, Formatter};
@@ -17,12 +18,13 @@ use std::time::Duration;
 
 use trellis_model::transcript::{ReplayError, Scenario};
 use trellis_model::value::OpIndex;
-use trellis_model::world::{Action, Asked, Beat, Cue, Heard, Plot, Said, Verdict};
+use trellis_model::world::{Action, Ask, Asked, Beat, Cue, Heard, Plot, Said, Verdict};
 use trellis_node::env::simulated::Simulation;
 
 use crate::history::report::Report;
 use crate::history::{self, Operation};
 use actors::Actors;
+use layouts::Succession;
 pub(crate) use stage::Stage;
 use stage::{Which, name, show};
 
@@ -32,6 +34,10 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// After this long, whatever a step brings about by itself has come about.
 const AFTER_A_STEP: Duration = Duration::from_millis(40);
+/// A sync that did not come to its end is begun anew after this long.
+const BETWEEN_SYNCS: Duration = Duration::from_millis(1);
+/// With nothing held back any more, transitions have so long to end; some cannot, for nodes are dead.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What came of a scenario.
 #[derive(Debug)]
@@ -63,14 +69,20 @@ pub struct Parted {
 
 /// Lets whole nodes follow a scenario.
 pub fn play(scenario: &Scenario, seed: u64) -> Result<Played, ReplayError> {
-    let plot = scenario.plot()?;
+    let (plot, is_forced) = (scenario.plot()?, scenario.world()?.force.is_some());
     let title = format!("{} {}", scenario.claim, scenario.world);
-    Ok(Simulation::run(seed, |simulation| perform(title, plot, simulation)))
+    Ok(Simulation::run(seed, move |simulation| {
+        perform(title, plot, is_forced, simulation)
+    }))
 }
 
-async fn perform(title: String, plot: Plot, simulation: Simulation) -> Played {
+async fn perform(title: String, plot: Plot, is_forced: bool, simulation: Simulation) -> Played {
     let (steps, verdict) = (plot.beats.len(), plot.verdict);
-    let parted = match Play::begin(&plot, &simulation).await {
+    let begun = match is_forced {
+        true => Err(beyond("forced layouts are not staged")),
+        false => Play::begin(&plot, &simulation).await,
+    };
+    let parted = match begun {
         Ok(mut play) => {
             let parted = play.follow().await;
             let (history, mut faults) = play.actors.finish().await;
@@ -103,6 +115,15 @@ async fn perform(title: String, plot: Plot, simulation: Simulation) -> Played {
     }
 }
 
+/// Why nobody takes a single step.
+fn beyond(why: &str) -> Parted {
+    Parted {
+        step: 0,
+        line: "before the first step".to_owned(),
+        why: why.to_owned(),
+    }
+}
+
 /// A scenario that is being followed.
 struct Play<'a> {
     plot: &'a Plot,
@@ -113,14 +134,6 @@ struct Play<'a> {
 impl<'a> Play<'a> {
     /// Everybody takes their places; or why they cannot.
     async fn begin(plot: &'a Plot, simulation: &Simulation) -> Result<Self, Parted> {
-        let beyond = |why: &str| Parted {
-            step: 0,
-            line: "before the first step".to_owned(),
-            why: why.to_owned(),
-        };
-        if plot.layouts > 1 {
-            return Err(beyond("layouts are not staged"));
-        }
         let actors = Actors::begin(plot, simulation).await.map_err(beyond)?;
         Ok(Play {
             plot,
@@ -157,14 +170,14 @@ impl<'a> Play<'a> {
                 heard,
             } => self.message(*op, *node, (*asked, *said), *heard).await,
             Cue::Hear { op, node } => {
-                let path = (self.actors.home(*op), usize::from(*node));
+                let path = (self.asker(*op), usize::from(*node));
                 let answer = self.actors.stage.answer(path);
                 let answer = answer.ok_or_else(|| format!("#{} has no answer on its way", op.0))?;
                 self.actors.stage.let_go(answer);
                 Ok(())
             }
             Cue::Late { op, node, asked } => {
-                let op = op.ok_or("a sync's message is not staged")?;
+                let op = op.ok_or("whose message that is cannot be told")?;
                 self.deliver(op, *node, *asked, Which::Oldest).await.map(|_| ())
             }
             // Time passes until the operation is tired of waiting, which its node's limits decide.
@@ -177,8 +190,26 @@ impl<'a> Play<'a> {
                 self.actors.crash(*op);
                 Ok(())
             }
+            // What exists, and nobody knows of; and what a node does at once.
+            Cue::Decide | Cue::GoOn(_) => Ok(()),
+            Cue::Learn { node } => self.succession()?.learn(usize::from(*node)),
+            Cue::Retire { node, to } => self.succession()?.retire(usize::from(*node), *to),
+            Cue::Drop { node } => self.succession()?.drop_rows(usize::from(*node)).await,
+            Cue::Inform { op, node } => self.succession()?.inform(self.asker(*op), usize::from(*node)),
             Cue::Other(action) => Err(unstaged(*action).to_owned()),
         }
+    }
+
+    fn succession(&self) -> Result<&Succession, String> {
+        self.actors
+            .succession
+            .as_ref()
+            .ok_or_else(|| "there is one layout".to_owned())
+    }
+
+    /// The node where an operation or a sync runs.
+    fn asker(&self, op: OpIndex) -> usize {
+        self.plot.syncer(op).map_or_else(|| self.actors.home(op), usize::from)
     }
 
     async fn message(
@@ -188,6 +219,9 @@ impl<'a> Play<'a> {
         (asked, expected): (Asked, Said),
         heard: Heard,
     ) -> Result<(), String> {
+        if self.asker(op) == usize::from(node) {
+            return self.ask_itself(asked).await;
+        }
         self.actors.start(op);
         let (id, said) = self.deliver(op, node, asked, Which::Newest).await?;
         let expected = if asked.row.is_some_and(|row| row.0 >= self.plot.keys) {
@@ -205,9 +239,17 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
+    /// A node that syncs asks itself for rows when others had time to tell theirs, and for anything else at once.
+    async fn ask_itself(&self, asked: Asked) -> Result<(), String> {
+        if asked.deed == Ask::Pull {
+            self.simulation.sleep(actors::PATIENCE).await;
+        }
+        Ok(())
+    }
+
     /// Has a node handle what an operation asks it.
     async fn deliver(&self, op: OpIndex, node: u8, asked: Asked, which: Which) -> Result<(u64, Said), String> {
-        let (stage, home) = (&self.actors.stage, self.actors.home(op));
+        let (stage, home) = (&self.actors.stage, self.asker(op));
         let mut waited = Duration::ZERO;
         let id = loop {
             match stage.request((home, usize::from(node)), asked, which) {
@@ -225,9 +267,22 @@ impl<'a> Play<'a> {
             waited += LOOK_EVERY;
         };
         match stage.deliver(id).await {
-            Some(said) => Ok((id, said)),
+            Some(delivered) => Ok(delivered),
             None => Err(format!("{} does not answer #{}", name(usize::from(node)), op.0)),
         }
+    }
+
+    /// A node must come to say that it is synced.
+    async fn expect_synced(&self, node: usize, version: u8) -> Result<(), String> {
+        let mut waited = Duration::ZERO;
+        while !self.succession()?.is_synced(node, version) {
+            if waited >= FOLLOWED_WITHIN {
+                return Err(format!("{} is not synced for layout {version}", name(node)));
+            }
+            self.simulation.sleep(LOOK_EVERY).await;
+            waited += LOOK_EVERY;
+        }
+        Ok(())
     }
 
     /// Those who are told something now are told the same, and nobody else is told anything.
@@ -240,7 +295,14 @@ impl<'a> Play<'a> {
             }
             self.actors.expect(*op, outcome).await?;
         }
+        for (node, version) in &beat.synced {
+            self.expect_synced((*node).into(), *version).await?;
+        }
         self.simulation.sleep(AFTER_A_STEP).await;
+        if let Some(succession) = &mut self.actors.succession {
+            succession.after_a_step();
+            self.simulation.sleep(AFTER_A_STEP).await;
+        }
         match self.actors.told_unexpectedly() {
             Some((op, outcome)) => Err(format!("#{} is told here: {outcome:?}", op.0)),
             None => Ok(()),
@@ -258,12 +320,12 @@ fn unstaged(action: Action) -> &'static str {
         Action::Report { .. } | Action::Forget { .. } | Action::ForgetOther { .. } => {
             "nodes forget no tombstone on demand"
         }
-        Action::Learn { .. } | Action::Retire { .. } | Action::Drop { .. } => "layouts are not staged",
-        Action::Inform { .. } | Action::Decide | Action::Snapshot { .. } => "layouts are not staged",
-        Action::GoOn { .. } => "layouts are not staged",
+        Action::Snapshot { .. } => "when a node reads what it tells is its own affair",
         Action::LoseDisk { .. } => "disks that lose everything are not staged",
         Action::Deliver { .. } | Action::Serve { .. } | Action::Hear { .. } => "it is staged",
         Action::Late { .. } | Action::Patience { .. } | Action::GiveUp { .. } => "it is staged",
+        Action::Learn { .. } | Action::Retire { .. } | Action::Drop { .. } => "it is staged",
+        Action::Inform { .. } | Action::Decide | Action::GoOn { .. } => "it is staged",
     }
 }
 

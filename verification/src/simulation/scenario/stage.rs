@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use trellis_model::value::Key;
 use trellis_model::world::{Ask, Asked, Held, Said};
-use trellis_node::cluster::decode;
+use trellis_node::cluster::{decode, encode};
 use trellis_node::env::Boxed;
 use trellis_node::env::simulated::{SimulatedNode, Simulation};
 use trellis_node::link::{Lane, LinkError, Message, Network, PeerId};
 use trellis_s3api::bucket::BucketInfo;
+use trellis_spec::layout::{Layout, Partition, Refusal, View};
 use trellis_spec::peer::{Answer, Call, Envelope};
-use trellis_spec::row::{Address, BucketId, RowKey};
+use trellis_spec::row::{Address, BucketId, Placement, RowKey};
 
 /// How long a node may take to answer what is delivered to it.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
@@ -38,6 +40,7 @@ struct Props {
     rows: Option<Rows>,
     last: u64,
     waiting: BTreeMap<u64, Waiting>,
+    is_over: bool,
 }
 
 /// The rows that the scenario is about.
@@ -45,17 +48,28 @@ struct Rows {
     by_key: BTreeMap<RowKey, Key>,
     objects: u8,
     all_objects: RowKey,
+    /// Where they are.
+    partition: Partition,
 }
 
 /// A message that waits.
 struct Waiting {
     path: Path,
     asked: Asked,
+    /// Under which it was sent.
+    view: View,
+    /// Nobody waits for the answer any more.
+    is_outdated: bool,
+    /// How to answer whoever asked.
+    tell: Tell,
     /// What was answered; nothing: it was not delivered yet.
     said: Option<Said>,
     /// How to let it go; nothing: it is on its way.
     go: Option<oneshot::Sender<()>>,
 }
+
+/// Taken by the first who answers.
+type Tell = Arc<Mutex<Option<oneshot::Sender<Result<Message, LinkError>>>>>;
 
 /// From which node to which.
 pub(crate) type Path = (usize, usize);
@@ -77,8 +91,9 @@ impl Stage {
         }
     }
 
-    /// From now on messages about the first `objects` of these keys wait, and those about the bucket's row and gate.
-    pub(crate) fn begin(&self, bucket: &BucketInfo, keys: &[String]) {
+    /// From now on messages about these objects wait, those about the bucket's row and gate, and pulls of the partition
+    /// where they are.
+    pub(crate) fn begin(&self, bucket: &BucketInfo, keys: &[String], layout: &Layout) {
         let id = BucketId(bucket.id.0);
         let objects = keys.iter().map(|key| Address::object(id, SHARDS, key.as_bytes()).key);
         let rows = objects.chain([Address::gate(id, 0).key, Address::bucket(id).key]);
@@ -86,6 +101,7 @@ impl Stage {
             by_key: rows.zip((0..).map(Key)).collect(),
             objects: u8::try_from(keys.len()).unwrap_or(u8::MAX),
             all_objects: id.objects_from(b""),
+            partition: Placement::Index(id, 0).partition(layout),
         });
     }
 
@@ -93,12 +109,34 @@ impl Stage {
     pub(crate) fn end(&self) {
         let waiting = {
             let mut props = self.props();
-            props.rows = None;
+            (props.rows, props.is_over) = (None, true);
             std::mem::take(&mut props.waiting)
         };
         for waiting in waiting.into_values() {
             // Who does not wait any more was let go before.
             let _ = waiting.go.map(|go| go.send(()));
+        }
+    }
+
+    /// Does nothing wait any more?
+    pub(crate) fn is_over(&self) -> bool {
+        self.props().is_over
+    }
+
+    /// Requests of a sync under an older view than its node has: they stay under way, but the sync hears at once that
+    /// nothing comes of them.
+    pub(crate) fn outdate(&self, syncer: usize, view: View) {
+        let mut props = self.props();
+        let of_sync = props.waiting.values_mut().filter(|waiting| waiting.path.0 == syncer);
+        for waiting in of_sync.filter(|waiting| !waiting.is_outdated && waiting.view.is_behind(view)) {
+            waiting.is_outdated = true;
+            answer(
+                &waiting.tell,
+                Ok(Message {
+                    head: encode(&Answer::Failed),
+                    body: Bytes::new(),
+                }),
+            );
         }
     }
 
@@ -114,7 +152,13 @@ impl Stage {
     /// A request that was not delivered yet.
     pub(crate) fn request(&self, path: Path, asked: Asked, which: Which) -> Option<u64> {
         let is_it = |waiting: &Waiting| waiting.path == path && waiting.asked == asked && waiting.said.is_none();
-        self.find(which, |waiting| is_it(waiting) && waiting.go.is_some())
+        let is_current = |waiting: &Waiting| match which {
+            Which::Newest => !waiting.is_outdated,
+            Which::Oldest => true,
+        };
+        self.find(which, |waiting| {
+            is_it(waiting) && is_current(waiting) && waiting.go.is_some()
+        })
     }
 
     /// An answer that was not heard yet.
@@ -151,14 +195,25 @@ impl Stage {
         }
     }
 
-    /// Delivers a request and gives the answer, which waits; nothing if none comes.
-    pub(crate) async fn deliver(&self, id: u64) -> Option<Said> {
+    /// Delivers a request and gives the answer, which waits, with its number; nothing if none comes. A replica that does
+    /// not know the request's layout is told by whoever asked, and asked again.
+    pub(crate) async fn deliver(&self, mut id: u64) -> Option<(u64, Said)> {
+        let (path, asked) = self
+            .props()
+            .waiting
+            .get(&id)
+            .map(|waiting| (waiting.path, waiting.asked))?;
         self.let_go(id);
         let mut waited = Duration::ZERO;
         while waited < ANSWERED_WITHIN {
-            let said = self.props().waiting.get(&id).and_then(|waiting| waiting.said);
-            if said.is_some() {
-                return said;
+            let said = self.props().waiting.get(&id).map(|waiting| waiting.said);
+            match (said, self.request(path, asked, Which::Newest)) {
+                (Some(Some(said)), _) => return Some((id, said)),
+                (None, Some(again)) => {
+                    id = again;
+                    self.let_go(id);
+                }
+                (Some(None) | None, _) => {}
             }
             self.hands.simulation().sleep(LOOK_EVERY).await;
             waited += LOOK_EVERY;
@@ -174,15 +229,18 @@ impl Stage {
     }
 
     /// Takes a message; tells when it may go on. Nothing: it is none of this stage's.
-    fn take(&self, path: Path, message: &Message) -> Option<(u64, oneshot::Receiver<()>)> {
+    fn take(&self, path: Path, message: &Message, tell: &Tell) -> Option<(u64, oneshot::Receiver<()>)> {
         let mut props = self.props();
-        let asked = props.rows.as_ref()?.asked(message)?;
+        let (asked, view) = props.rows.as_ref()?.asked(message)?;
         let (go, may_go) = oneshot::channel();
         props.last += 1;
         let id = props.last;
         let waiting = Waiting {
             path,
             asked,
+            view,
+            is_outdated: false,
+            tell: tell.clone(),
             said: None,
             go: Some(go),
         };
@@ -195,11 +253,12 @@ impl Stage {
         let mut props = self.props();
         let objects = props.rows.as_ref().map(|rows| rows.objects);
         let waiting = props.waiting.get_mut(&id)?;
-        // What nobody took is sent again by whoever asked.
+        // What nobody took is sent again by whoever asked, and so is what the replica does not understand yet.
         let told = answer
             .as_ref()
             .ok()
-            .and_then(|answer| decode::<Answer>(&answer.head).ok());
+            .and_then(|answer| decode::<Answer>(&answer.head).ok())
+            .filter(|told| !matches!(told, Answer::Refused(Refusal::NeedLayout(_))));
         let Some(told) = told else {
             props.waiting.remove(&id);
             return None;
@@ -216,9 +275,16 @@ impl Stage {
 }
 
 impl Rows {
-    /// What is asked, if the scenario is about that.
-    fn asked(&self, message: &Message) -> Option<Asked> {
-        match decode::<Envelope>(&message.head).ok()?.call {
+    /// What is asked under which view, if the scenario is about that.
+    fn asked(&self, message: &Message) -> Option<(Asked, View)> {
+        let Envelope {
+            call, partition, view, ..
+        } = decode::<Envelope>(&message.head).ok()?;
+        self.about(call, partition).map(|asked| (asked, view))
+    }
+
+    fn about(&self, call: Call, partition: Partition) -> Option<Asked> {
+        match call {
             Call::Row { key, request, .. } => {
                 let row = *self.by_key.get(&key)?;
                 let asked = Asked {
@@ -232,6 +298,10 @@ impl Rows {
             Call::Scan { from, .. } if from.starts_with(&self.all_objects) => Some(Asked {
                 row: None,
                 deed: Ask::Scan,
+            }),
+            Call::Pull { .. } if partition == self.partition => Some(Asked {
+                row: None,
+                deed: Ask::Pull,
             }),
             Call::Scan { .. } | Call::StoreBlock(_) | Call::ReferBlock(_) | Call::FetchBlock(_) => None,
             Call::Pull { .. } | Call::PullReferences { .. } | Call::Digest { .. } | Call::Leaves(_) => None,
@@ -266,6 +336,13 @@ pub(super) fn name(node: usize) -> char {
     ('A'..='Z').nth(node).unwrap_or('?')
 }
 
+/// Answers whoever asked, unless somebody did before.
+fn answer(tell: &Tell, answered: Result<Message, LinkError>) {
+    let tell = tell.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // Who asked may have crashed.
+    let _ = tell.map(|tell| tell.send(answered));
+}
+
 /// A request in words.
 pub(crate) fn show(asked: Asked) -> String {
     let row = asked.row.map_or_else(String::new, |row| format!(" of row {}", row.0));
@@ -285,20 +362,20 @@ impl Network for Wings {
         // The keys of simulated nodes are their numbers, counted from one.
         let path = (at, usize::from(to.0[0]).saturating_sub(1));
         Box::pin(async move {
-            let Some((id, may_leave)) = stage.take(path, &message) else {
+            let (tell, told) = oneshot::channel();
+            let tell: Tell = Arc::new(Mutex::new(Some(tell)));
+            let Some((id, may_leave)) = stage.take(path, &message, &tell) else {
                 return calling.call(to, lane, message).await;
             };
-            let (tell, told) = oneshot::channel();
             let (spawner, stage) = (stage.hands.env().spawner, stage);
             let carried = async move {
                 // It leaves at the end of the scenario at the latest.
                 let _ = may_leave.await;
-                let answer = calling.call(to, lane, message).await;
-                if let Some(may_arrive) = stage.take_answer(id, &answer) {
+                let answered = calling.call(to, lane, message).await;
+                if let Some(may_arrive) = stage.take_answer(id, &answered) {
                     let _ = may_arrive.await;
                 }
-                // Who asked may have crashed.
-                let _ = tell.send(answer);
+                answer(&tell, answered);
             };
             spawner.spawn("message", Box::pin(carried));
             told.await.unwrap_or(Err(LinkError::Lost))
