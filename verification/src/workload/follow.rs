@@ -5,7 +5,12 @@
 //! proxies that hold everything back; a step opens one link for a moment, in both directions or in one. So messages pass
 //! in the scenario's order as far as TCP allows: on one link none overtakes another. What replicas say is not compared,
 //! only what clients are told; nothing else of the scenario is certain to have happened.
+//!
+//! Where layouts follow each other, the links between replicas are held as well. An operator has a layout elected when the
+//! first node is to hear of it, while the links between the replicas of the one before are open; others hear of it, and
+//! who is synced, when a step opens a link to them. All partitions move alike.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +88,11 @@ fn settings(mode: WriteMode) -> String {
 /// A scenario that is being followed.
 struct Play<'a> {
     plot: &'a Plot,
+    operator: Operator,
+    /// How many of its layouts are.
+    elected: usize,
+    /// The replicas that have heard of the newest of them.
+    informed: BTreeSet<usize>,
     cluster: Cluster,
     target: Target,
     recorder: Arc<Recorder>,
@@ -97,16 +107,16 @@ impl<'a> Play<'a> {
             what: "take the places of the scenario",
             last: last.to_owned(),
         };
-        if plot.layouts.len() > 1 {
-            return Err(not_staged("layouts are not staged").into());
-        }
         let mut cluster = Cluster::start(&follow.launch(plot)).await?;
         let operator = Operator::of(
             &follow.binary,
             &follow.folder,
             u16::try_from(cluster.len()).unwrap_or(0),
         );
-        operator.relieve(u16::from(plot.replicas) + 1).await;
+        match plot.layouts.first().filter(|_| plot.layouts.len() > 1) {
+            Some(first) => operator.place(1, &numbers(first)).await,
+            None => operator.relieve(u16::from(plot.replicas) + 1).await,
+        };
         if let Some(moving) = operator.settled().await {
             return Err(not_staged(&moving).into());
         }
@@ -137,14 +147,24 @@ impl<'a> Play<'a> {
         }
         let play = Play {
             plot,
+            operator,
+            elected: 1,
+            informed: BTreeSet::new(),
             cluster,
             target,
             recorder,
             sessions,
             clients: JoinSet::new(),
         };
+        let replicas = 0..usize::from(plot.replicas);
         for op in 0..plot.deeds.len() {
-            (0..usize::from(plot.replicas)).for_each(|node| play.set(op, node, Flow::Stalled, Flow::Stalled));
+            let home = play.home(op);
+            replicas
+                .clone()
+                .for_each(|node| play.set(home, node, Flow::Stalled, Flow::Stalled));
+        }
+        if plot.layouts.len() > 1 {
+            play.set_among(replicas, Flow::Stalled);
         }
         Ok(play)
     }
@@ -153,9 +173,21 @@ impl<'a> Play<'a> {
         usize::from(self.plot.replicas) + op
     }
 
-    fn set(&self, op: usize, node: usize, there: Flow, back: Flow) {
-        self.cluster.set_flow(self.home(op), node, there);
-        self.cluster.set_flow(node, self.home(op), back);
+    /// Where an operation or a sync runs.
+    fn asker(&self, op: OpIndex) -> usize {
+        self.plot.syncer(op).map_or_else(|| self.home(op.0.into()), usize::from)
+    }
+
+    fn set(&self, from: usize, to: usize, there: Flow, back: Flow) {
+        self.cluster.set_flow(from, to, there);
+        self.cluster.set_flow(to, from, back);
+    }
+
+    fn set_among(&self, nodes: impl Iterator<Item = usize> + Clone, flow: Flow) {
+        for from in nodes.clone() {
+            let others = nodes.clone().filter(|to| *to != from);
+            others.for_each(|to| self.cluster.set_flow(from, to, flow));
+        }
     }
 
     /// Takes the steps that can be taken, and says how many.
@@ -175,18 +207,68 @@ impl<'a> Play<'a> {
                 Cue::Patience(_) => tokio::time::sleep(Duration::from_millis(PATIENCE_MS)).await,
                 Cue::GiveUp(op) => self.cluster.kill(self.home(usize::from(op.0))).await?,
                 Cue::Late { op: None, .. } | Cue::Other(_) => return Ok(taken),
-                Cue::Decide | Cue::Learn { .. } | Cue::Retire { .. } => return Ok(taken),
-                Cue::Drop { .. } | Cue::Inform { .. } | Cue::GoOn(_) => return Ok(taken),
+                Cue::Learn { node } => {
+                    if !self.learn((*node).into()).await {
+                        return Ok(taken);
+                    }
+                }
+                Cue::Retire { node, .. } => self.tell((*node).into()).await,
+                Cue::Inform { op, node } => self.open(*op, *node, Flow::Open, Flow::Open).await,
+                // Whoever may drop rows does so without being told.
+                Cue::Drop { .. } => tokio::time::sleep(OPEN_FOR).await,
+                Cue::Decide | Cue::GoOn(_) => {}
             }
         }
         Ok(self.plot.beats.len())
     }
 
     async fn open(&self, op: OpIndex, node: u8, there: Flow, back: Flow) {
-        let (op, node) = (usize::from(op.0), usize::from(node));
-        self.set(op, node, there, back);
+        let (asker, node) = (self.asker(op), usize::from(node));
+        if asker != node {
+            self.set(asker, node, there, back);
+        }
         tokio::time::sleep(OPEN_FOR).await;
-        self.set(op, node, Flow::Stalled, Flow::Stalled);
+        if asker != node {
+            self.set(asker, node, Flow::Stalled, Flow::Stalled);
+        }
+    }
+
+    /// A node hears of the next layout, which is elected first if it was not; says whether it was.
+    async fn learn(&mut self, node: usize) -> bool {
+        if let Some(next) = self.plot.layouts.get(self.elected) {
+            let electors: Vec<usize> = self.plot.layouts[self.elected - 1]
+                .iter()
+                .map(|at| usize::from(*at))
+                .collect();
+            let at = electors
+                .iter()
+                .find(|at| **at == node)
+                .or(electors.first())
+                .copied()
+                .unwrap_or(node);
+            self.set_among(electors.iter().copied(), Flow::Open);
+            let placed = self
+                .operator
+                .place(u16::try_from(at + 1).unwrap_or(1), &numbers(next))
+                .await;
+            self.set_among(electors.iter().copied(), Flow::Stalled);
+            if placed.is_none() {
+                return false;
+            }
+            self.elected += 1;
+            self.informed = electors.into_iter().collect();
+        }
+        self.tell(node).await;
+        self.informed.insert(node);
+        true
+    }
+
+    /// For a moment a node is connected with those who have heard of the newest layout.
+    async fn tell(&self, node: usize) {
+        let informed = || self.informed.iter().filter(|other| **other != node);
+        informed().for_each(|other| self.set(node, *other, Flow::Open, Flow::Open));
+        tokio::time::sleep(OPEN_FOR).await;
+        informed().for_each(|other| self.set(node, *other, Flow::Stalled, Flow::Stalled));
     }
 
     /// The client of an operation asks, if it did not yet.
@@ -228,6 +310,11 @@ impl<'a> Play<'a> {
         let summary = format!("scenario: {taken} of {steps} steps taken");
         Ok(Outcome::judge(&self.recorder, Vec::new(), summary))
     }
+}
+
+/// What operators call the nodes of a layout.
+fn numbers(nodes: &[u8]) -> Vec<u16> {
+    nodes.iter().map(|node| u16::from(*node) + 1).collect()
 }
 
 fn body(op: OpIndex) -> Bytes {

@@ -103,6 +103,34 @@ impl Operator {
         self.run(1, &["layout", "apply"]).await.map(|_| ())
     }
 
+    /// Gives all roles to these nodes, so that each holds everything.
+    pub(super) async fn place(&self, at: u16, holders: &[u16]) -> Option<()> {
+        self.run(at, &["layout", "revert"]).await?;
+        let nodes = self.nodes_of(&self.show(at).await?);
+        for node in 1..=self.nodes {
+            let id = self.status(node).await?["id"].as_str()?.to_owned();
+            let has_role = nodes.iter().any(|known| known.has_role && known.id == id);
+            let zone = format!("zone-{node}");
+            let assign = ["layout", "assign", &id, "--zone", &zone, "--capacity", CAPACITY];
+            match (has_role, holders.contains(&node)) {
+                (false, true) => self.run(at, &assign).await?,
+                (true, false) => self.run(at, &["layout", "remove", &id]).await?,
+                (true, true) | (false, false) => continue,
+            };
+        }
+        let factor = holders.len().to_string();
+        let config = [
+            "layout",
+            "config",
+            "--replication-factor",
+            &factor,
+            "--zone-redundancy",
+            "1",
+        ];
+        self.run(at, &config).await?;
+        self.run(at, &["layout", "apply"]).await.map(|_| ())
+    }
+
     /// How many layouts were elected so far.
     pub(super) fn applied(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
