@@ -99,6 +99,11 @@ impl Coordinator {
     /// May anybody have been shown something of this row that has this stamp or a later one? Whatever was shown is on a
     /// majority, or something newer is. Nothing is brought anywhere and no gate is asked: for rows whose bucket is gone.
     pub async fn may_have_shown(&self, target: &Target, from: Stamp) -> bool {
+        // What deleted it may be forgotten by now.
+        let forgotten_after_us = self.limits.tombstone_age_s.saturating_mul(1_000_000) / 4;
+        if self.env.clock.wall_us().saturating_sub(from.time) > forgotten_after_us {
+            return true;
+        }
         let place = self.place(&target.address.placement);
         let read = || Call::Row {
             key: target.address.key.clone(),

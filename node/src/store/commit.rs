@@ -62,9 +62,9 @@ impl ClusterStore {
     pub(super) async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
         const TRIES_AT_A_GATE: usize = 3;
         self.coordinator.note_operation();
-        let began = self.coordinator.stamp(Stamp::ZERO);
         let incarnation = self.coordinator.incarnation();
-        for _ in 0..TRIES_AT_A_GATE {
+        let began = self.coordinator.stamp(Stamp::ZERO);
+        for number in 0..TRIES_AT_A_GATE {
             let tried = if commit.condition.is_none() {
                 self.write(&commit).await
             } else {
@@ -72,7 +72,7 @@ impl ClusterStore {
             };
             match tried {
                 Ok(committed) => return Ok(committed),
-                Err(ClusterError::Gated) => match self.look_behind_gate(commit.bucket).await? {
+                Err(ClusterError::Gated) => match self.look_after_gate(commit.bucket).await? {
                     BehindGate::Gone if self.coordinator.incarnation() != incarnation => {
                         return Err(StoreError::OutcomeUnknown);
                     }
@@ -93,10 +93,11 @@ impl ClusterStore {
                 Err(ClusterError::Unknown) if !commit.condition.is_none() => {
                     return Err(StoreError::ConditionalConflict);
                 }
+                // An earlier try may have left the value at a minority.
+                Err(_) if number > 0 => return Err(StoreError::OutcomeUnknown),
                 Err(error) => return Err(write_failed(error)),
             }
         }
-        // A minority may hold the value.
         Err(StoreError::OutcomeUnknown)
     }
 
@@ -153,6 +154,12 @@ impl ClusterStore {
             self.coordinator.env.clock.sleep(Duration::from_millis(100)).await;
         }
         Err(StoreError::OutcomeUnknown)
+    }
+
+    /// The same for a write that was refused by gates, of which a minority may hold the value.
+    pub(super) async fn look_after_gate(&self, bucket: &BucketInfo) -> Result<BehindGate, StoreError> {
+        let looked = self.look_behind_gate(bucket).await;
+        looked.map_err(|_| StoreError::OutcomeUnknown)
     }
 }
 

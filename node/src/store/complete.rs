@@ -271,14 +271,19 @@ impl ClusterStore {
         condition: &WriteCondition,
     ) -> Result<ObjectInfo, StoreError> {
         const TRIES: usize = 3;
-        for _ in 0..TRIES {
-            match self.carry_out(bucket, key, &plan, condition).await {
+        let began = plan.completion.stamp;
+        for number in 0..TRIES {
+            match self.carry_out(bucket, key, &plan, began, condition).await {
                 Ok(()) => return self.described(&plan).await,
                 // Something newer stands there: with a later stamp the object takes its place, as a PUT would.
                 Err(Unfinished::Failed(StoreError::OutcomeUnknown)) if condition.is_none() => {
-                    plan = self.claim_again(plan).await?;
+                    plan = self.claim_again(plan).await.map_err(|_| StoreError::OutcomeUnknown)?;
                 }
-                Err(Unfinished::Failed(error)) => return Err(error),
+                // That the bucket is gone is said of all tries, other failures of the last alone.
+                Err(Unfinished::Failed(error)) if number == 0 || error == StoreError::NoSuchBucket => {
+                    return Err(error);
+                }
+                Err(Unfinished::Failed(_)) => return Err(StoreError::OutcomeUnknown),
                 Err(Unfinished::Refused(current)) => {
                     self.move_upload(&plan.upload, self.fresh_op(), UploadState::Open)
                         .await?;
@@ -295,11 +300,12 @@ impl ClusterStore {
         bucket: &BucketInfo,
         key: &ObjectKey,
         plan: &Plan,
+        began: Stamp,
         condition: &WriteCondition,
     ) -> Result<(), Unfinished> {
         let (upload, completion) = (&plan.upload, &plan.completion);
         let written = async {
-            match self.write_claimed(bucket, key, completion, condition).await? {
+            match self.write_claimed(bucket, key, completion, began, condition).await? {
                 Committed::Done(_) => Ok(upload.moved_to(UploadState::Completed(completion.clone()))),
                 Committed::Refused(current) => Err(Unfinished::Refused(current)),
             }
@@ -311,8 +317,8 @@ impl ClusterStore {
             .await?
         {
             Swapped::Written(_) => Ok(()),
-            // Taken over, or given up.
-            Swapped::Refused(_) => Err(Unfinished::Failed(StoreError::SlowDown)),
+            // Taken over, or given up, after it was written.
+            Swapped::Refused(_) => Err(Unfinished::Failed(StoreError::OutcomeUnknown)),
         }
     }
 
@@ -331,6 +337,7 @@ impl ClusterStore {
         bucket: &BucketInfo,
         key: &ObjectKey,
         completion: &Completion,
+        began: Stamp,
         condition: &WriteCondition,
     ) -> Result<Committed, StoreError> {
         let content = Content::Value(Row::Object(completion.object.clone()));
@@ -354,8 +361,8 @@ impl ClusterStore {
             .await
         {
             Ok(_) => Ok(Committed::Done(None)),
-            Err(ClusterError::Gated) => match self.look_behind_gate(bucket).await? {
-                BehindGate::Gone => Err(self.gone_with(bucket, &target, completion.stamp).await),
+            Err(ClusterError::Gated) => match self.look_after_gate(bucket).await? {
+                BehindGate::Gone => Err(self.gone_with(bucket, &target, began).await),
                 BehindGate::Open => Err(StoreError::OutcomeUnknown),
             },
             Err(error) => Err(write_failed(error)),

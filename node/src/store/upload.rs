@@ -17,6 +17,7 @@ use trellis_spec::row::{
     Address, Completion, Guard, Part, Placement, Row, RowKey, Swap, Upload, UploadId as RowUploadId, UploadState,
     VersionId, successor,
 };
+use trellis_spec::stamp::Stamp;
 
 use super::buckets::control;
 use super::commit::{BehindGate, SHARDS, bucket_id, object_target};
@@ -96,6 +97,7 @@ impl ClusterStore {
         };
         let target = upload_target(bucket, key, id);
         let content = Content::Value(Row::Upload(upload));
+        let began = self.coordinator.stamp(Stamp::ZERO);
         match self
             .coordinator
             .write(&target, self.fresh_op(), content, u64::MAX)
@@ -103,7 +105,7 @@ impl ClusterStore {
         {
             Ok(_) => Ok(upload_text(id)),
             Err(ClusterError::Gated) => match self.look_behind_gate(bucket).await? {
-                BehindGate::Gone => Err(self.gone(bucket).await),
+                BehindGate::Gone => Err(self.gone_with(bucket, &target, began).await),
                 BehindGate::Open => Err(StoreError::SlowDown),
             },
             Err(error) => Err(write_failed(error)),
