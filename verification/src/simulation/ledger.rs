@@ -46,6 +46,13 @@ impl Ledger {
         }
     }
 
+    /// Whoever told a client of this value knew no newer layout than this one.
+    pub(crate) fn told_under(&self, tag: &str, newest: LayoutVersion) {
+        let mut entries = self.entries();
+        let told = entries.rows.values_mut().flatten().filter(|told| told.tag == tag);
+        told.for_each(|told| told.under = newest.min(told.under));
+    }
+
     /// A value of a row was seen on a disk under this ballot; the lowest of all these is returned.
     pub(crate) fn lowest(&self, row: &RowKey, tag: &str, stamp: Stamp) -> Stamp {
         let mut entries = self.entries();

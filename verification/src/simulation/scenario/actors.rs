@@ -223,7 +223,20 @@ impl Actors {
             return Err(format!("#{} is told {told:?} here", op.0));
         }
         self.progress[usize::from(op.0)] = Progress::AsTold;
+        self.note_view(op);
         Ok(())
+    }
+
+    /// Notes under which layouts a write was acknowledged at most: what was written under older ones must be at those who
+    /// synced for newer ones.
+    fn note_view(&self, op: OpIndex) {
+        let view = self
+            .succession
+            .as_ref()
+            .and_then(|succession| succession.view(self.home(op)));
+        if let Some(view) = view {
+            self.world.ledger.told_under(&self.bodies[usize::from(op.0)].1, view.hi);
+        }
     }
 
     fn is_same(&self, modelled: &Modelled, told: &Outcome) -> bool {

@@ -207,7 +207,9 @@ impl Stage {
         let mut waited = Duration::ZERO;
         while waited < ANSWERED_WITHIN {
             let said = self.props().waiting.get(&id).map(|waiting| waiting.said);
-            match (said, self.request(path, asked, Which::Newest)) {
+            // One of an earlier round may still be on its way.
+            let again = self.request(path, asked, Which::Newest).filter(|again| *again > id);
+            match (said, again) {
                 (Some(Some(said)), _) => return Some((id, said)),
                 (None, Some(again)) => {
                     id = again;
