@@ -194,7 +194,7 @@ impl Succession {
     pub(super) fn retire(&self, at: usize, to: u8) -> Result<(), String> {
         let known = (0..self.replicas).filter_map(|at| self.world.cluster.layouts(at));
         let said: Vec<Announcement> = known
-            .flat_map(|layouts| layouts.now().announcements().collect::<Vec<_>>())
+            .flat_map(|layouts| layouts.now().heard().announcements().collect::<Vec<_>>())
             .collect();
         let layouts = self.layouts_of(at)?;
         layouts.announce(&said).map_err(|error| error.to_string())?;
