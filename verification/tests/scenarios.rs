@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,16 +28,30 @@ fn played(file: &Path) -> Played {
 
 #[test]
 fn sound_nodes_part_from_every_counterexample() {
-    let files = kept();
+    let (files, mut documented) = (kept(), documented());
     assert!(files.len() >= KEPT_MIN);
-    let mut followed = 0;
     for file in files {
         let played = played(&file);
         assert!(played.parted.is_some(), "{}: {played}", file.display());
         assert!(played.is_good(), "{}: {played}", file.display());
-        followed += played.followed();
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert_eq!(documented.remove(name), Some(played.followed()), "{name}: {played}");
     }
-    assert!(followed > 0, "nobody took a single step");
+    assert_eq!(documented, BTreeMap::new(), "no such scenarios are kept");
+}
+
+/// To which step sound nodes follow each scenario, as users are told.
+fn documented() -> BTreeMap<String, usize> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verification.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, table) = page.split_once("sound nodes follow to step").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let row = |line: &str| {
+        let mut cells = line.split('|').map(str::trim);
+        let name = cells.nth(1).unwrap().trim_matches('`').to_owned();
+        (name, cells.nth(1).unwrap().parse().unwrap())
+    };
+    rows.map(row).collect()
 }
 
 /// Scenarios in which layouts follow each other: the steps that sound nodes take, and what they do instead of the next.

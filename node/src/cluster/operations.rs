@@ -23,6 +23,10 @@ use super::standing::Standing;
 use crate::link::Lane;
 use crate::seeded::{NodeRules, Slip, slips};
 
+/// Replicas are asked what became of a write for this part of the time that tombstones live: the row may be deleted as soon
+/// as it is written, replicas honour orders to forget after half the time by their clocks, which differ.
+const SHARE_OF_TOMBSTONE_AGE: u64 = 4;
+
 /// Why an operation on rows did not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {
@@ -99,9 +103,8 @@ impl Coordinator {
     /// May anybody have been shown something of this row that has this stamp or a later one? Whatever was shown is on a
     /// majority, or something newer is. Nothing is brought anywhere and no gate is asked: for rows whose bucket is gone.
     pub async fn may_have_shown(&self, target: &Target, from: Stamp) -> bool {
-        // What deleted it may be forgotten by now.
-        let forgotten_after_us = self.limits.tombstone_age_s.saturating_mul(1_000_000) / 4;
-        if self.env.clock.wall_us().saturating_sub(from.time) > forgotten_after_us {
+        let known_for_us = self.limits.tombstone_age_s.saturating_mul(1_000_000) / SHARE_OF_TOMBSTONE_AGE;
+        if self.env.clock.wall_us().saturating_sub(from.time) > known_for_us {
             return true;
         }
         let place = self.place(&target.address.placement);

@@ -73,6 +73,7 @@ impl ClusterStore {
             match tried {
                 Ok(committed) => return Ok(committed),
                 Err(ClusterError::Gated) => match self.look_after_gate(commit.bucket).await? {
+                    // The new one's stamps may be lower than those to ask about.
                     BehindGate::Gone if self.coordinator.incarnation() != incarnation => {
                         return Err(StoreError::OutcomeUnknown);
                     }

@@ -104,9 +104,9 @@ impl ClusterStore {
             .await
         {
             Ok(_) => Ok(upload_text(id)),
-            Err(ClusterError::Gated) => match self.look_behind_gate(bucket).await? {
+            Err(ClusterError::Gated) => match self.look_after_gate(bucket).await? {
                 BehindGate::Gone => Err(self.gone_with(bucket, &target, began).await),
-                BehindGate::Open => Err(StoreError::SlowDown),
+                BehindGate::Open => Err(StoreError::OutcomeUnknown),
             },
             Err(error) => Err(write_failed(error)),
         }

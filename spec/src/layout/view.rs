@@ -46,7 +46,8 @@ pub enum Refusal {
 }
 
 /// Proof that a request's view was compared with the node's. There is no other way to get one than [`Knowledge::admit`], or
-/// the [`Footing`] that the knowledge tells.
+/// the [`Footing`] that the knowledge tells. Whoever reads a footing from a trace gets one as well, which proves what the trace
+/// says: nothing that serves may take one from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Admitted {
     partition: Partition,

@@ -51,7 +51,7 @@ pub enum ClusterError {
         /// The end of its log.
         log: String,
     },
-    /// Something else failed while a node was harmed.
+    /// Something else failed while a node was harmed. What runs still, runs on.
     #[error("after {done}, of which the last ({harm}) was to node {node}: {source}")]
     Harmed {
         /// The last harm.

@@ -113,10 +113,13 @@ impl<'a> Play<'a> {
             &follow.folder,
             u16::try_from(cluster.len()).unwrap_or(0),
         );
-        match plot.layouts.first().filter(|_| plot.layouts.len() > 1) {
+        let placed = match plot.layouts.first().filter(|_| plot.layouts.len() > 1) {
             Some(first) => operator.place(1, &numbers(first)).await,
             None => operator.relieve(u16::from(plot.replicas) + 1).await,
         };
+        if placed.is_none() {
+            return Err(not_staged("the first layout was not applied").into());
+        }
         if let Some(moving) = operator.settled().await {
             return Err(not_staged(&moving).into());
         }

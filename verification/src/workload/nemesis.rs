@@ -175,7 +175,7 @@ pub async fn during<T>(
     let (over, is_over) = oneshot::channel();
     let watched = async {
         let result = workload.await;
-        // The nemesis ends at this word.
+        // The nemesis ends at this word. If it has failed already, nobody waits for the result.
         let _ = over.send(());
         Ok(result)
     };

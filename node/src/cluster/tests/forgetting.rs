@@ -7,7 +7,7 @@ use trellis_s3api::condition::{EtagSet, WriteCondition};
 use trellis_s3api::error::StoreError;
 use trellis_spec::layout::{LayoutVersion, Partition, Refusal};
 use trellis_spec::leaves::Extent;
-use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::peer::{Answer, Call};
 use trellis_spec::register::{Cell, Fetch, Reply, Request};
 use trellis_spec::row::{Row, RowKey, gate_of, is_forgettable};
 use trellis_spec::stamp::Stamp;
@@ -67,16 +67,11 @@ impl Sites {
     async fn ask(&self, from: usize, to: usize, held: &Held, request: Request<Row>) -> Answer {
         let coordinator = &self.sites[from].coordinator;
         let place = coordinator.place_of(held.shelf.partition, Spread::Majorities);
-        let envelope = Envelope {
-            partition: place.partition,
-            view: place.view,
-            newest: place.newest,
-            call: Call::Row {
-                key: held.key.clone(),
-                gate: gate_of(&held.key),
-                request,
-            },
-        };
+        let envelope = place.envelope(Call::Row {
+            key: held.key.clone(),
+            gate: gate_of(&held.key),
+            request,
+        });
         let to = self.sites[to].member.id;
         coordinator.call(to, Lane::Control, envelope, Payload::Nothing).await.0
     }
@@ -261,12 +256,7 @@ fn who_enters_serves_nobody_before_it_has_the_floors() {
         let place = sites.sites[3]
             .coordinator
             .place_of(held.shelf.partition, Spread::Majorities);
-        let envelope = |call| Envelope {
-            partition: place.partition,
-            view: place.view,
-            newest: place.newest,
-            call,
-        };
+        let envelope = |call| place.envelope(call);
         let read = Call::Row {
             key: held.key.clone(),
             gate: None,

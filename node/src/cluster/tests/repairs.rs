@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use trellis_spec::layout::Partition;
 use trellis_spec::leaves::{Digest, Extent, Leaf, Tree};
-use trellis_spec::peer::{Answer, Call, Envelope};
+use trellis_spec::peer::{Answer, Call};
 use trellis_spec::register::{Accepted, Cell, Content, OpId};
 use trellis_spec::row::RowKey;
 use trellis_spec::stamp::Stamp;
@@ -46,13 +46,8 @@ impl Sites {
     async fn answer(&self, at: usize, partition: Partition, call: Call) -> Answer {
         let coordinator = &self.sites[at].coordinator;
         let place = coordinator.place_of(partition, Spread::Majorities);
-        let envelope = Envelope {
-            partition,
-            view: place.view,
-            newest: place.newest,
-            call,
-        };
-        coordinator.replica.answer(envelope, Payload::Nothing).await.0
+        let answered = coordinator.replica.answer(place.envelope(call), Payload::Nothing);
+        answered.await.0
     }
 
     async fn tree(&self, at: usize, partition: Partition) -> Tree {

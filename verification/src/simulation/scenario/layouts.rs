@@ -51,7 +51,11 @@ pub(super) fn first(plot: &Plot, shape: &Shape, members: &[Member]) -> Layout {
     let system = Placement::System.partition(&layout);
     // Nobody knows yet where the scenario's rows will be.
     let replicas = |partition| match partition == system {
-        true => places(&layout, members, &[u8::try_from(backstage).unwrap_or(0)]),
+        true => places(
+            &layout,
+            members,
+            &[u8::try_from(backstage).expect("a scenario has few nodes")],
+        ),
         false => everywhere.clone(),
     };
     Layout {
@@ -271,7 +275,7 @@ fn all(plot: &Plot, cluster: &SimulatedCluster, partition: Partition) -> Vec<Lay
     let (mut layouts, mut nodes) = (vec![cluster.first_layout().clone()], cluster.members());
     // As scenarios number them, not in order of ids.
     nodes.sort_by_key(|member| cluster.at(member.id));
-    let backstage = u8::try_from(cluster.len() - 1).unwrap_or(0);
+    let backstage = u8::try_from(cluster.len() - 1).expect("a scenario has few nodes");
     for replicas in plot.layouts.iter().skip(1) {
         let before = layouts.last().expect("there is a first one");
         let of = |line: Partition| match line == partition {
