@@ -283,8 +283,10 @@ impl Node {
         let (rows, trace) = (self.rows, self.trace);
         let close = move || {
             let closed = rows.close();
-            // Only now: no row can change any more.
-            trace.into_iter().for_each(TraceFiles::close);
+            // Only now: no row can change any more. And only if all are on disk: else the next life may know less.
+            if closed.is_ok() {
+                trace.into_iter().for_each(TraceFiles::close);
+            }
             closed
         };
         match tokio::task::spawn_blocking(close).await {
