@@ -411,6 +411,13 @@ fn gaps_are_counted_and_nothing_is_concluded_across_them() {
         let replayed = replay([part(1, &entries), part(number, &[next, read.clone()])]);
         assert!(replayed.is_good() && replayed.tally.gaps == 1, "{replayed}");
     }
+    // Of a part there is a name and no more.
+    for length in 0..=MAGIC.len() {
+        let mut begun = part(2, &[]);
+        begun.bytes.truncate(length);
+        let replayed = replay([part(1, &entries), begun]);
+        assert!(replayed.is_good() && replayed.tally.gaps == 1, "{replayed}");
+    }
     let mut cut = part(1, &entries);
     cut.bytes.pop();
     let replayed = replay([cut]);
