@@ -203,8 +203,8 @@ impl Standings {
     pub(super) fn step(&mut self, node: NodeId, step: &LayoutsStep) -> Result<(), Wrong> {
         let Some(known) = &mut self.known else { return Ok(()) };
         let newest = known.last().standing.at;
-        // At the beginning of a part comes what was known then, and behind it changes from before.
-        if self.is_ahead && step.written_at.is_none_or(|at| at <= newest) {
+        // What is told midway was known when it was written down, and changes from before come behind it.
+        if self.is_ahead && step.written_at <= newest {
             return Ok(());
         }
         self.is_ahead = false;
@@ -220,18 +220,16 @@ impl Standings {
             let expected = news.as_ref().map_or("another layout is known".to_owned(), new);
             return Err(wrong(&expected, &new(&step.news)));
         }
-        let is_new = step.news != LayoutsNews::default();
-        match step.written_at {
-            Some(at) if is_new && at > newest => {
-                moment.standing.at = at;
-                known.push(at, moment);
-                known.leave_out_all_but(MOMENTS);
-                Ok(())
-            }
-            None if !is_new => Ok(()),
-            Some(_) => Err(wrong("nothing to write, or a place behind the last change", "a change")),
-            None => Err(wrong("a change that is written", "none")),
+        if step.news == LayoutsNews::default() {
+            return Err(wrong("a change", "nothing new"));
         }
+        if step.written_at <= newest {
+            return Err(wrong("a place behind the last change", "none"));
+        }
+        moment.standing.at = step.written_at;
+        known.push(step.written_at, moment);
+        known.leave_out_all_but(MOMENTS);
+        Ok(())
     }
 
     /// Something is deleted that the node may need no more.

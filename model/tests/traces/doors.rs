@@ -100,7 +100,7 @@ pub(super) fn left() -> Vec<Entry> {
             learned: vec![LayoutVersion(2)],
             ..LayoutsNews::default()
         },
-        written_at: Some(21),
+        written_at: 21,
     };
     let said = vec![synced(NODES[1]), synced(NODES[2])];
     let announced = LayoutsStep {
@@ -110,7 +110,7 @@ pub(super) fn left() -> Vec<Entry> {
             raised: vec![(P, LayoutVersion(2))],
             ..LayoutsNews::default()
         },
-        written_at: Some(22),
+        written_at: 22,
     };
     let cleared = ClearedStep {
         partition: P,
@@ -218,9 +218,20 @@ fn layouts_that_are_taken_otherwise_are_named() {
         step.news.heard.pop();
     });
     assert_says(&text, &["recorded  new:", "partition 5 needs layout 2 and newer"]);
-    let text = forged(|entries| entries[ANNOUNCED].layouts().written_at = None);
-    assert_says(&text, &["expected  a change that is written"]);
-    let text = forged(|entries| entries[ANNOUNCED].layouts().written_at = Some(20));
+    let text = forged(|entries| {
+        let again = entries[ANNOUNCED].clone();
+        entries.insert(CLEARED, again);
+        *entries[CLEARED].layouts() = LayoutsStep {
+            news: LayoutsNews::default(),
+            written_at: 23,
+            ..entries[CLEARED].layouts().clone()
+        };
+    });
+    assert_says(
+        &text,
+        &["was told  2 syncs", "expected  a change", "recorded  nothing new"],
+    );
+    let text = forged(|entries| entries[ANNOUNCED].layouts().written_at = 20);
     assert_says(&text, &["a place behind the last change"]);
 }
 

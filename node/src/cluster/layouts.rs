@@ -214,11 +214,16 @@ impl Layouts {
         layouts: &[Layout],
         decided_ms: impl Fn(LayoutVersion) -> Option<u64>,
     ) -> Result<Learned, LayoutsError> {
-        // Nearly every exchange between nodes tells of none.
-        if layouts.is_empty() {
+        // Nearly every exchange between nodes tells of none, or of none that is new.
+        let now = self.now();
+        let is_known = |layout: &Layout| now.peer.knowledge.layout(layout.version) == Some(layout);
+        if layouts.iter().all(is_known) {
             return Ok(Learned::Known);
         }
-        let told = || LayoutsInput::Learn(layouts.to_vec());
+        let told = |before: &Known| {
+            let newer = layouts.iter().filter(|layout| layout.version > before.newest());
+            LayoutsInput::Learn(newer.cloned().collect())
+        };
         self.change(told, |known, batch, news| {
             let mut learned = Learned::Known;
             for layout in layouts {
@@ -259,7 +264,7 @@ impl Layouts {
 
     /// Raises a partition's oldest layout to that of an admitted request.
     pub(crate) fn adopt(&self, admitted: &Admitted) -> Result<(), LayoutsError> {
-        let told = || LayoutsInput::Adopt(admitted.partition(), admitted.view());
+        let told = |_: &Known| LayoutsInput::Adopt(admitted.partition(), admitted.view());
         self.raise(admitted.partition(), told, |knowledge| knowledge.adopt(admitted))
     }
 
@@ -268,14 +273,14 @@ impl Layouts {
         if self.now().peer.knowledge.view(partition).lo >= view.lo {
             return Ok(());
         }
-        let told = || LayoutsInput::Hear(partition, view);
+        let told = |_: &Known| LayoutsInput::Hear(partition, view);
         self.raise(partition, told, |knowledge| knowledge.hear(partition, view))
     }
 
     fn raise(
         &self,
         partition: Partition,
-        told: impl FnOnce() -> LayoutsInput,
+        told: impl FnOnce(&Known) -> LayoutsInput,
         raise: impl Fn(&mut Knowledge),
     ) -> Result<(), LayoutsError> {
         self.change(told, |known, batch, news| {
@@ -292,14 +297,15 @@ impl Layouts {
 
     /// Takes in what nodes said of their syncs, this one's own included, and retires what may be retired then.
     pub fn announce(&self, said: &[Announcement]) -> Result<(), LayoutsError> {
-        let known = self.now();
-        if said
-            .iter()
-            .all(|said| said.version <= known.synced(said.partition, said.node))
-        {
+        // While layouts follow each other, everybody is told of thousands many times a second, and knows nearly all.
+        let now = self.now();
+        if !said.iter().any(|said| now.heard.is_new(&now.peer.knowledge, said)) {
             return Ok(());
         }
-        let told = || LayoutsInput::Announce(said.to_vec());
+        let told = |before: &Known| {
+            let is_newer = |said: &&Announcement| said.version > before.synced(said.partition, said.node);
+            LayoutsInput::Announce(said.iter().filter(is_newer).copied().collect())
+        };
         self.change(told, |known, batch, news| {
             let Peer { me, knowledge } = &mut known.peer;
             let mut heard = BTreeSet::new();
@@ -356,35 +362,32 @@ impl Layouts {
         Ok(self.rows.durable(position).await?)
     }
 
-    /// Makes a change visible with all that belongs to it. It is recorded before anybody acts on it.
+    /// Makes a change visible with all that belongs to it. It is recorded before anybody acts on it; where nothing changes,
+    /// nothing is.
     fn change<T>(
         &self,
-        told: impl FnOnce() -> LayoutsInput,
+        told: impl FnOnce(&Known) -> LayoutsInput,
         change: impl FnOnce(&mut Known, &mut Batch, &mut LayoutsNews) -> Result<T, LayoutsError>,
     ) -> Result<T, LayoutsError> {
         let _writing = self.lock();
-        let mut known = Known::clone(&self.now());
+        let before = self.now();
+        let mut known = Known::clone(&before);
         let (mut batch, mut news) = (Batch::new(), LayoutsNews::default());
         let done = change(&mut known, &mut batch, &mut news)?;
-        let is_changed = !batch.is_empty();
-        if is_changed {
-            let now_ms = self.env.clock.wall_us() / 1000;
-            for (version, dates) in retired(&known.peer, &known.dates, now_ms) {
-                known.date(version, dates, &mut batch);
-            }
-            known.written_at = self.rows.apply_within(batch, Room::Upkeep)?;
+        if batch.is_empty() {
+            return Ok(done);
         }
+        let now_ms = self.env.clock.wall_us() / 1000;
+        for (version, dates) in retired(&known.peer, &known.dates, now_ms) {
+            known.date(version, dates, &mut batch);
+        }
+        known.written_at = self.rows.apply_within(batch, Room::Upkeep)?;
         if let Some(recorder) = self.recorder.get() {
-            recorder.record(&Record::Layouts(LayoutsStep {
-                told: told(),
-                news,
-                written_at: is_changed.then_some(known.written_at.0),
-            }));
+            let (told, written_at) = (told(&before), known.written_at.0);
+            recorder.record(&Record::Layouts(LayoutsStep { told, news, written_at }));
         }
-        if is_changed {
-            *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-            self.changes.changed();
-        }
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+        self.changes.changed();
         Ok(done)
     }
 

@@ -31,12 +31,17 @@ impl Heard {
         })
     }
 
-    /// Takes an announcement in; says whether it was new.
-    pub fn hear(&mut self, knowledge: &Knowledge, said: &Announcement) -> bool {
+    /// Would an announcement be new?
+    pub fn is_new(&self, knowledge: &Knowledge, said: &Announcement) -> bool {
         // What no layout says that is known here cannot be true, or will be told again.
         let layout = knowledge.layout(said.version);
         let is_owner = layout.is_some_and(|layout| layout.holds(said.node, said.partition));
-        let is_new = said.version > self.synced(said.partition, said.node) && is_owner;
+        said.version > self.synced(said.partition, said.node) && is_owner
+    }
+
+    /// Takes an announcement in; says whether it was new.
+    pub fn hear(&mut self, knowledge: &Knowledge, said: &Announcement) -> bool {
+        let is_new = self.is_new(knowledge, said);
         if is_new {
             self.0.insert((said.partition, said.node), said.version);
         }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout::{Announcement, Heard, Knowledge, Layout, LayoutVersion, Partition, View};
 
-/// All that a node knows of layouts: at the beginning of its life, and of each later part of its trace.
+/// All that a node knows of layouts: at the beginning of its life and of each later part of its trace, and behind each
+/// gap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// The newest change was written at this position of the log; zero: before this life.
@@ -19,15 +20,15 @@ pub struct Standing {
     pub heard: Heard,
 }
 
-/// A node was told something of layouts.
+/// A node was told something of layouts that it did not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayoutsStep {
-    /// What it was told.
+    /// What it was told, but for what it had heard before.
     pub told: LayoutsInput,
     /// What is new by that.
     pub news: LayoutsNews,
-    /// It was written at this position of the log; nothing: there was nothing to write.
-    pub written_at: Option<u64>,
+    /// It was written at this position of the log.
+    pub written_at: u64,
 }
 
 /// What a node was told of layouts.

@@ -44,7 +44,7 @@ use crate::row::{Row, RowKey};
 use crate::stamp::Stamp;
 
 /// How a file of a trace begins. The last byte is the version of what follows.
-pub const MAGIC: [u8; 8] = *b"TRELTRC\x05";
+pub const MAGIC: [u8; 8] = *b"TRELTRC\x06";
 
 /// One entry of a trace. Behind a [`Record::Row`] comes its [`Aftermath`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub enum Record<S = RowStep> {
     Refused(RefusedStep),
     /// What a node knows of layouts.
     Standing(Standing),
-    /// A node was told something of layouts.
+    /// A node was told something new of layouts.
     Layouts(LayoutsStep),
     /// A node deletes what it holds of a partition.
     Cleared(ClearedStep),

@@ -1,16 +1,20 @@
 //! What becomes of objects while layouts follow each other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use trellis_s3api::error::StoreError;
-use trellis_spec::layout::Layout;
+use trellis_spec::layout::{Announcement, Knowledge, Layout, LayoutVersion, Partition};
+use trellis_spec::peer::Peer;
+use trellis_spec::trace::{LayoutsInput, Record};
 
 use super::{INLINE_MAX_BYTES, Simulation, Sites};
-use crate::cluster::Elected;
 use crate::cluster::cells::Shelf;
-use trellis_spec::layout::{LayoutVersion, Partition};
+use crate::cluster::{Elected, Layouts};
+use crate::storage::{Flush, MemoryDisk, MemoryRows};
+use crate::trace::Recorder;
 
 /// Objects of one client.
 const KEYS: usize = 6;
@@ -248,5 +252,50 @@ fn a_source_with_a_disk_away_holds_nobody_up_where_another_has_the_data() {
             );
             simulation.sleep(Duration::from_millis(100)).await;
         }
+    });
+}
+
+#[test]
+fn what_a_node_knew_of_layouts_is_not_recorded_again() {
+    Simulation::run(17, |simulation| async move {
+        let sites = Sites::start(&simulation, 4, 3).await;
+        let next = sites.next(0, &[2, 3, 4]);
+        let env = simulation.node("alone").env();
+        let (rows, _) = MemoryRows::open(&MemoryDisk::default(), env.clone(), Flush::ByHand).unwrap();
+        let peer = Peer {
+            me: sites.sites[0].member.id,
+            knowledge: Knowledge::of(sites.world.layout.clone()),
+        };
+        let layouts = Arc::new(Layouts::open(env, Arc::new(rows), peer).unwrap());
+        let recorder = Recorder::new(sites.sites[0].member.id, 1, 1 << 20, 100);
+        layouts.record_to(&recorder);
+        let told = || postcard::from_bytes::<Record>(recorder.take().get(4..).unwrap_or_default()).ok();
+        assert!(matches!(told(), Some(Record::Standing(_))));
+        let said = |partition: u16, version| Announcement {
+            node: sites.sites[1].member.id,
+            partition: Partition(partition),
+            version: LayoutVersion(version),
+        };
+        // Of a layout that is not known yet, and of the first.
+        layouts.announce(&[said(3, 2), said(3, 1)]).unwrap();
+        assert_eq!(told(), None);
+        let both = [sites.world.layout.clone(), next.clone()];
+        layouts.learn(&both, |_| None).unwrap();
+        let Some(Record::Layouts(step)) = told() else {
+            panic!("what is new must be recorded")
+        };
+        assert_eq!(step.told, LayoutsInput::Learn(vec![next]));
+        layouts.learn(&both, |_| None).unwrap();
+        assert_eq!(told(), None);
+        layouts.announce(&[said(3, 2)]).unwrap();
+        assert!(told().is_some());
+        layouts.announce(&[said(3, 2)]).unwrap();
+        assert_eq!(told(), None);
+        layouts.announce(&[said(3, 2), said(4, 2)]).unwrap();
+        let Some(Record::Layouts(step)) = told() else {
+            panic!("what is new must be recorded")
+        };
+        assert_eq!(step.told, LayoutsInput::Announce(vec![said(4, 2)]));
+        assert_eq!(step.news.heard, [said(4, 2)]);
     });
 }
