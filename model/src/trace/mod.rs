@@ -79,6 +79,8 @@ pub struct Replayed {
 struct Node {
     last: Option<Opened>,
     number: u64,
+    /// Where what is known of layouts is told next.
+    place: Beginning,
     is_closed: bool,
     rows: Rows,
     ballots: Ballots,
@@ -95,6 +97,7 @@ impl Node {
 
     /// Something is missing here.
     fn forget(&mut self) {
+        self.place = Beginning::Midway;
         self.rows.forget();
         self.ballots = Ballots::default();
         self.standings = Standings::default();
@@ -258,11 +261,8 @@ impl Replay {
                 self.tally.blocks += 1;
             }
             Record::Standing(standing) => {
-                let begins = match known.last {
-                    Some(opened) if opened.part > 0 => Beginning::OfAPart,
-                    Some(_) | None => Beginning::OfALife,
-                };
-                known.standings.is(node, standing, begins)?;
+                known.standings.is(node, standing, known.place)?;
+                known.place = Beginning::Midway;
             }
             Record::Layouts(step) => {
                 known.standings.step(node, &step)?;
@@ -308,6 +308,7 @@ impl Replay {
                 known.forget();
             }
         }
+        known.place = if begins { Beginning::OfALife } else { Beginning::Midway };
         self.tally.lives += u64::from(begins);
         known.is_closed = false;
         known.last = Some(opened);

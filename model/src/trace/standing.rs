@@ -161,7 +161,7 @@ impl Standings {
         }
     }
 
-    /// All that is known: at the beginning of a life, or of a part that is not its first.
+    /// All that is known: at the beginning of a life, of a part that is not its first, or of what comes behind a gap.
     pub(super) fn is(&mut self, node: NodeId, standing: Standing, place: Beginning) -> Result<(), Wrong> {
         let wrong = |expected: &str, recorded: &Standing| Wrong {
             machine: format!("what {} knows of layouts", words::node(node)),
@@ -170,11 +170,11 @@ impl Standings {
             recorded: summary(recorded),
         };
         let Some(known) = &self.known else {
-            self.is_ahead = place == Beginning::OfAPart;
+            self.is_ahead = place == Beginning::Midway;
             self.known = Some(History::of(standing.at, Moment::of(standing)));
             return Ok(());
         };
-        if place == Beginning::OfAPart {
+        if place == Beginning::Midway {
             return match self.at(standing.at) {
                 Some(moment) if moment.standing != standing => {
                     let left = format!("as its changes left it: {}", summary(&moment.standing));
@@ -260,10 +260,12 @@ impl Standings {
 }
 
 /// What begins where all that is known is told.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Beginning {
+    #[default]
     OfALife,
-    OfAPart,
+    /// A later part of a life, or what is left of it behind a gap.
+    Midway,
 }
 
 /// Is anything of `standing` older than in `least`?

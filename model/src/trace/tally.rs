@@ -101,11 +101,12 @@ impl Display for Tally {
             pages,
             blocks,
         } = self;
+        let unknown = (steps + refused + pages).saturating_sub(*doors);
         write!(
             f,
             "{files} files of {lives} lives: {steps} steps of replicas, {linked} of them on rows known from before, and \
-             {refused} requests turned away and {pages} pages shown, {doors} of all under layouts known from before; {layouts} changes of what \
-             is known of layouts; {attempts} attempts on rows, {listings} pages of listings, {syncs} syncs, {deletions} deletions of buckets, {blocks} decisions about blocks, \
+             {refused} requests turned away and {pages} pages shown, {unknown} of all with nothing known of the node's layouts; \
+             {layouts} changes of what is known of layouts; {attempts} attempts on rows, {listings} pages of listings, {syncs} syncs, {deletions} deletions of buckets, {blocks} decisions about blocks, \
              {elections} candidacies and {electors} steps of electors, with {told} steps and {sent} requests; {cut_off} records cut off, {lost} left out, {gaps} gaps"
         )
     }

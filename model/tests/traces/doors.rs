@@ -333,3 +333,34 @@ fn a_later_part_alone_says_what_is_known() {
         &["expected  as its changes left it: layouts up to 2"],
     );
 }
+
+#[test]
+fn behind_a_gap_the_trace_says_what_is_known() {
+    let (mut entries, _) = honest();
+    let lost = Entry::Record(Record::Lost(4));
+    entries.insert(STANDING + 1, lost);
+    let replayed = one(&entries);
+    assert!(replayed.is_good() && replayed.tally.doors == 0, "{replayed}");
+    assert_says(
+        &replayed.to_string(),
+        &["6 of all with nothing known of the node's layouts"],
+    );
+    // Told before it, it is of no use any more; behind it, it is.
+    let known = entries.remove(STANDING);
+    entries.insert(STANDING + 1, known);
+    let replayed = one(&entries);
+    assert!(replayed.is_good() && replayed.tally.doors == 6, "{replayed}");
+    assert_says(
+        &replayed.to_string(),
+        &["0 of all with nothing known of the node's layouts"],
+    );
+    // A change from before it is in it, and one from after it is not.
+    let mut newer = knowledge();
+    newer.learn(second()).unwrap();
+    let known = entries[STANDING + 1].standing();
+    (known.at, known.knowledge) = (21, newer);
+    let replayed = one(&entries);
+    assert!(replayed.is_good() && replayed.tally.layouts == 3, "{replayed}");
+    entries[ANNOUNCED + 1].layouts().news.raised.clear();
+    assert_says(&one(&entries).to_string(), &["partition 5 needs layout 2 and newer"]);
+}

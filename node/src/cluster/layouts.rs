@@ -177,7 +177,7 @@ impl Layouts {
         let _writing = self.lock();
         recorder.record(&Record::Standing(self.now().standing()));
         let layouts = Arc::downgrade(self);
-        recorder.begin_parts_with(move || Some(Record::Standing(layouts.upgrade()?.now().standing())));
+        recorder.go_on_with(move || Some(Record::Standing(layouts.upgrade()?.settled().standing())));
         // There is one in a life.
         let _ = self.recorder.set(recorder.clone());
     }
@@ -185,6 +185,12 @@ impl Layouts {
     /// What is known now.
     pub fn now(&self) -> Arc<Known> {
         self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is known when no change is at work: every change that was recorded before is in it.
+    fn settled(&self) -> Arc<Known> {
+        let _writing = self.lock();
+        self.now()
     }
 
     /// The layouts that are known now.

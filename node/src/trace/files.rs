@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use trellis_spec::quorum::NodeId;
 
-use super::recorder::{Handed, Recorder};
+use super::recorder::{Handed, Recorder, count};
 
 /// What all files of a node may take together unless something else is said.
 pub const TRACE_MAX_BYTES: u64 = 1 << 30;
@@ -85,8 +85,10 @@ struct Parts {
     /// The number in the name of the next file; it goes on where the node's last life left off.
     next_number: u64,
     part: u32,
-    /// The part that is being written, and its length.
+    /// The part that is being written, and what was written behind its opening.
     open: Option<(File, u64)>,
+    /// Records that could not be written since the last that could.
+    lost: u64,
     is_failing: bool,
     /// For what is recorded while something is written.
     spare: Vec<u8>,
@@ -102,6 +104,7 @@ impl Parts {
             next_number: 0,
             part: 0,
             open: None,
+            lost: 0,
             is_failing: false,
             spare: Vec::new(),
         };
@@ -116,9 +119,17 @@ impl Parts {
             Duration::from_millis(WRITE_INTERVAL_MS),
             std::mem::take(&mut self.spare),
         );
-        let Handed { mut frames, is_last } = self.recorder.take_after(most, spare);
+        let Handed {
+            mut frames,
+            lost,
+            is_last,
+        } = self.recorder.take_after(most, spare);
+        let recorded = frames.len();
+        if lost > 0 {
+            frames = self.recorder.going_on(frames, lost);
+        }
         if let Err(error) = self.write(&frames) {
-            self.recorder.lost(&frames);
+            self.lost += count(&frames[..recorded]) + lost;
             // What the file ends with is not known; the next part says where it goes on.
             self.open = None;
             if !self.is_failing {
@@ -150,10 +161,12 @@ impl Parts {
     /// Begins a part, and makes room for it.
     fn begin(&mut self) -> io::Result<()> {
         self.open = None;
+        let opening = self.opening();
+        let room = self.max_bytes / PARTS + opening.len() as u64;
         let mut present = self.present()?;
         let mut total: u64 = present.iter().map(|(_, _, length)| length).sum();
         present.reverse();
-        while total + self.max_bytes / PARTS > self.max_bytes
+        while total + room > self.max_bytes
             && let Some((_, path, length)) = present.pop()
         {
             std::fs::remove_file(path)?;
@@ -161,13 +174,31 @@ impl Parts {
         }
         let path = self.folder.join(name(self.recorder.node(), self.next_number));
         // It holds names and metadata of objects.
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let opening = self.recorder.opening(self.part);
-        file.write_all(&opening)?;
-        self.open = Some((file, opening.len() as u64));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        if let Err(error) = file.write_all(&opening) {
+            // The next try takes the same name.
+            std::fs::remove_file(path)?;
+            return Err(error);
+        }
+        // The opening takes no room from what follows: else one that is as long as a part would make a part of each write.
+        self.open = Some((file, 0));
+        self.lost = 0;
         self.next_number += 1;
         self.part += 1;
         Ok(())
+    }
+
+    /// How the next part begins.
+    fn opening(&self) -> Vec<u8> {
+        let opening = self.recorder.opening(self.part);
+        match self.part {
+            0 => opening,
+            _ => self.recorder.going_on(opening, self.lost),
+        }
     }
 
     /// The node's files with their numbers and lengths, oldest first.
@@ -198,6 +229,7 @@ fn number(path: &Path, of: NodeId) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use trellis_spec::layout::{LayoutVersion, Partition};
     use trellis_spec::trace::Record;
 
     fn settings(folder: &Path, max_bytes: u64) -> TraceSettings {
@@ -236,6 +268,66 @@ mod tests {
         }
     }
 
+    fn framed(record: &Record) -> Vec<u8> {
+        let recorder = Recorder::new(NodeId(1), 0, WAITING_MAX_BYTES, 100);
+        recorder.record(record);
+        recorder.take()
+    }
+
+    /// A record that takes this much.
+    fn copied(length: usize) -> Record {
+        Record::Copied {
+            partition: Partition(1),
+            entered: LayoutVersion(1),
+            key: vec![0; length],
+        }
+    }
+
+    #[test]
+    fn behind_what_could_not_be_written_the_next_part_says_what_is_known() {
+        let home = tempfile::tempdir().unwrap();
+        let recorder = Recorder::new(NodeId(1), 9, WAITING_MAX_BYTES, 100);
+        recorder.go_on_with(|| Some(copied(9)));
+        let mut parts = Parts::open(recorder.clone(), &settings(home.path(), 1 << 20)).unwrap();
+        for lost in 1..=2 {
+            let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+            parts.open = Some((full, 0));
+            recorder.record(&Record::Closed);
+            assert!(parts.write_some());
+            assert!(parts.open.is_none() && parts.lost == lost);
+        }
+        recorder.record(&Record::Closed);
+        parts.write_some();
+        let written = std::fs::read(home.path().join(name(NodeId(1), 2))).unwrap();
+        let behind = [Record::Lost(2), copied(9), Record::Closed].map(|record| framed(&record));
+        assert_eq!(written, [recorder.opening(1), behind.concat()].concat());
+        assert_eq!(parts.lost, 0);
+    }
+
+    #[test]
+    fn behind_what_found_no_room_the_same_part_says_what_is_known() {
+        let home = tempfile::tempdir().unwrap();
+        let recorder = Recorder::new(NodeId(1), 9, 0, 100);
+        recorder.go_on_with(|| Some(copied(9)));
+        let mut parts = Parts::open(recorder.clone(), &settings(home.path(), 1 << 20)).unwrap();
+        (0..3).for_each(|_| recorder.record(&Record::Closed));
+        parts.write_some();
+        let written = std::fs::read(home.path().join(name(NodeId(1), 1))).unwrap();
+        let behind = [Record::Closed, Record::Lost(2), copied(9)].map(|record| framed(&record));
+        assert_eq!(written, [recorder.opening(0), behind.concat()].concat());
+    }
+
+    #[test]
+    fn a_part_whose_opening_is_longer_than_parts_are_holds_as_much_as_others() {
+        let home = tempfile::tempdir().unwrap();
+        let recorder = Recorder::new(NodeId(1), 9, WAITING_MAX_BYTES, 100);
+        recorder.go_on_with(|| Some(copied(1024)));
+        let mut parts = Parts::open(recorder, &settings(home.path(), 4096)).unwrap();
+        parts.begin().unwrap();
+        (0..10).for_each(|_| parts.write(&framed(&copied(9))).unwrap());
+        assert_eq!(parts.part, 2, "{:?}", sizes(home.path()));
+    }
+
     #[test]
     fn what_was_recorded_is_in_the_file_when_the_trace_is_closed() {
         let home = tempfile::tempdir().unwrap();
@@ -246,5 +338,9 @@ mod tests {
         let written = std::fs::read(home.path().join(name(NodeId(1), 1))).unwrap();
         assert!(written.starts_with(&recorder.opening(0)));
         assert_eq!(written.len(), recorder.opening(0).len() + 2 * 4 + 2 + 1);
+        // Without its end if the node did not stop in order.
+        drop(TraceFiles::start(NodeId(1), 9, &settings(home.path(), 1 << 20)).unwrap());
+        let written = std::fs::read(home.path().join(name(NodeId(1), 2))).unwrap();
+        assert_eq!(written, recorder.opening(0));
     }
 }

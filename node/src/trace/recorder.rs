@@ -30,7 +30,8 @@ pub struct Recorder {
     woken: Condvar,
     /// Every change up to this position is durable, by what the log told those who waited.
     durable: AtomicU64,
-    /// What a part begins with that is not the first: what came before it may be gone.
+    /// What a trace goes on with where it has a gap, and at the beginning of each later part: what came before it may be
+    /// gone.
     preamble: OnceLock<Preamble>,
 }
 
@@ -40,7 +41,7 @@ type Preamble = Box<dyn Fn() -> Option<Record> + Send + Sync>;
 struct Waiting {
     /// Whole frames.
     frames: Vec<u8>,
-    /// Records that found no room since the last that did.
+    /// Records that found no room behind these; there is none until they are taken.
     lost: u64,
     is_over: bool,
 }
@@ -48,6 +49,8 @@ struct Waiting {
 /// What a recorder hands over.
 pub(super) struct Handed {
     pub(super) frames: Vec<u8>,
+    /// So many records are missing behind them.
+    pub(super) lost: u64,
     /// Nothing will come after it.
     pub(super) is_last: bool,
 }
@@ -80,20 +83,26 @@ impl Recorder {
             life: self.life,
             part,
         };
-        let opening = frame(MAGIC.to_vec(), &Record::Opened(opened));
-        let preamble = self.preamble.get().filter(|_| part > 0).and_then(|preamble| preamble());
-        preamble.iter().fold(opening, frame)
+        frame(MAGIC.to_vec(), &Record::Opened(opened))
     }
 
-    /// Parts but the first begin with what this says then.
-    pub(crate) fn begin_parts_with(&self, preamble: impl Fn() -> Option<Record> + Send + Sync + 'static) {
+    /// `frames`, behind which so many records are missing or nothing is known of what came before, with that and with what
+    /// a trace goes on with then. It may wait for a change of layouts, so the driver does not call it.
+    pub(super) fn going_on(&self, frames: Vec<u8>, lost: u64) -> Vec<u8> {
+        let preamble = self.preamble.get().and_then(|preamble| preamble());
+        preamble.iter().fold(told_of_loss(frames, lost), frame)
+    }
+
+    /// Behind a gap, and in parts but the first, a trace goes on with what this says then.
+    pub(crate) fn go_on_with(&self, preamble: impl Fn() -> Option<Record> + Send + Sync + 'static) {
         // There is one in a life.
         let _ = self.preamble.set(Box::new(preamble));
     }
 
     /// What was recorded and not yet taken, in whole frames.
     pub fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.waiting().frames)
+        let handed = hand_over(&mut self.waiting(), Vec::new());
+        told_of_loss(handed.frames, handed.lost)
     }
 
     /// The same, once there is enough to be worth a write or this much time has passed.
@@ -102,10 +111,7 @@ impl Recorder {
         let is_little = |waiting: &mut Waiting| waiting.frames.len() < WAKE_BYTES && !waiting.is_over;
         let waited = self.woken.wait_timeout_while(self.waiting(), most, is_little);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        Handed {
-            frames: std::mem::replace(&mut waiting.frames, room),
-            is_last: waiting.is_over,
-        }
+        hand_over(&mut waiting, room)
     }
 
     /// Is this one of the rows that are recorded? All nodes agree on which those are.
@@ -154,12 +160,6 @@ impl Recorder {
         self.woken.notify_all();
     }
 
-    /// These frames could not be written. What was recorded since must not seem to follow what came before them.
-    pub(super) fn lost(&self, frames: &[u8]) {
-        let lost = frame(Vec::new(), &Record::Lost(count(frames)));
-        self.waiting().frames.splice(0..0, lost);
-    }
-
     /// Takes a record, or counts it if there is no room.
     pub(crate) fn record(&self, record: &Record) {
         // Before the lock: those who hold the lock of a partition wait for it, and some records are large.
@@ -176,12 +176,7 @@ impl Recorder {
             waiting.lost += 1;
             return;
         }
-        let mut frames = std::mem::take(&mut waiting.frames);
-        if waiting.lost > 0 {
-            frames = frame(frames, &Record::Lost(std::mem::take(&mut waiting.lost)));
-        }
-        frames.extend_from_slice(framed);
-        waiting.frames = frames;
+        waiting.frames.extend_from_slice(framed);
         if before < WAKE_BYTES && waiting.frames.len() >= WAKE_BYTES {
             self.woken.notify_all();
         }
@@ -218,6 +213,22 @@ impl Drop for SteppedOn<'_> {
     }
 }
 
+fn hand_over(waiting: &mut Waiting, room: Vec<u8>) -> Handed {
+    Handed {
+        frames: std::mem::replace(&mut waiting.frames, room),
+        lost: std::mem::take(&mut waiting.lost),
+        is_last: waiting.is_over,
+    }
+}
+
+/// `frames`, and that so many are missing behind them.
+fn told_of_loss(frames: Vec<u8>, lost: u64) -> Vec<u8> {
+    if lost == 0 {
+        return frames;
+    }
+    frame(frames, &Record::Lost(lost))
+}
+
 /// `frames` with a record behind its length.
 fn frame(frames: Vec<u8>, record: &Record) -> Vec<u8> {
     let at = frames.len();
@@ -245,7 +256,7 @@ fn encode(behind: Vec<u8>, what: &impl Serialize) -> Vec<u8> {
 }
 
 /// How many frames these are.
-fn count(mut frames: &[u8]) -> u64 {
+pub(super) fn count(mut frames: &[u8]) -> u64 {
     let mut count = 0;
     while let Some((length, rest)) = frames.split_first_chunk() {
         frames = rest.get(u32::from_le_bytes(*length) as usize..).unwrap_or_default();
@@ -269,22 +280,24 @@ mod tests {
         for _ in 0..=fit + 5 {
             recorder.record(&Record::Lost(1));
         }
-        assert_eq!(count(&recorder.take()), fit as u64 + 1);
-        recorder.record(&Record::Closed);
-        let expected = [framed(&Record::Lost(5)), framed(&Record::Closed)].concat();
-        assert_eq!(recorder.take(), expected);
+        let fitting = framed(&Record::Lost(1)).repeat(fit + 1);
+        assert_eq!(recorder.take(), [fitting, framed(&Record::Lost(5))].concat());
         recorder.close();
         recorder.record(&Record::Lost(1));
         assert_eq!(recorder.take(), framed(&Record::Closed));
     }
 
     #[test]
-    fn later_parts_begin_with_what_is_known() {
+    fn a_trace_goes_on_with_what_is_known_behind_what_is_missing() {
         let recorder = Recorder::new(NodeId(1), 7, 0, 100);
-        let (first, second) = (recorder.opening(0), recorder.opening(1));
-        recorder.begin_parts_with(|| Some(Record::Lost(3)));
-        assert_eq!(recorder.opening(0), first);
-        assert_eq!(recorder.opening(1), [second, framed(&Record::Lost(3))].concat());
+        assert_eq!(recorder.going_on(vec![9], 0), vec![9]);
+        recorder.go_on_with(|| Some(Record::Closed));
+        assert_eq!(
+            recorder.going_on(vec![9], 0),
+            [vec![9], framed(&Record::Closed)].concat()
+        );
+        let both = [framed(&Record::Lost(3)), framed(&Record::Closed)].concat();
+        assert_eq!(recorder.going_on(Vec::new(), 3), both);
     }
 
     #[test]
@@ -295,14 +308,5 @@ mod tests {
         };
         assert!((1_800..2_200).contains(&wanted(20)), "{}", wanted(20));
         assert_eq!(wanted(100), 10_000);
-    }
-
-    #[test]
-    fn what_could_not_be_written_is_missing_before_what_was_recorded_since() {
-        let recorder = Recorder::new(NodeId(1), 7, 1 << 10, 100);
-        recorder.record(&Record::Closed);
-        recorder.lost(&[framed(&Record::Closed), framed(&Record::Closed)].concat());
-        let expected = [framed(&Record::Lost(2)), framed(&Record::Closed)].concat();
-        assert_eq!(recorder.take(), expected);
     }
 }
