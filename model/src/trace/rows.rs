@@ -52,6 +52,8 @@ impl Rows {
     /// Something is missing here.
     pub(super) fn forget(&mut self) {
         self.known.clear();
+        // A life may have ended there: positions of one say nothing of the next.
+        self.durable = 0;
     }
 
     /// A row is another one now.

@@ -411,6 +411,15 @@ fn gaps_are_counted_and_nothing_is_concluded_across_them() {
         let replayed = replay([part(1, &entries), part(number, &[next, read.clone()])]);
         assert!(replayed.is_good() && replayed.tally.gaps == 1, "{replayed}");
     }
+    // What was durable in a life before the gap says nothing of the lives behind it.
+    let (write, _) = step(&Cell::default(), &Request::Write(value(3)), 3, 0);
+    let lives = [
+        part(1, &entries),
+        part(3, &[opened(3, 0), write]),
+        part(4, &[opened(4, 0), read.clone()]),
+    ];
+    let replayed = replay(lives);
+    assert!(replayed.is_good() && replayed.tally.gaps == 1, "{replayed}");
     // Of a part there is a name and no more.
     for length in 0..=MAGIC.len() {
         let mut begun = part(2, &[]);
