@@ -118,17 +118,22 @@ impl Operator {
                 (true, true) | (false, false) => continue,
             };
         }
-        let factor = holders.len().to_string();
+        self.replicate(at, holders.len()).await?;
+        self.run(at, &["layout", "apply"]).await.map(|_| ())
+    }
+
+    /// Stages another replication factor, for whatever zones.
+    async fn replicate(&self, at: u16, factor: usize) -> Option<()> {
+        let factor = factor.to_string();
         let config = [
             "layout",
             "config",
-            "--replication-factor",
-            &factor,
             "--zone-redundancy",
             "1",
+            "--replication-factor",
+            &factor,
         ];
-        self.run(at, &config).await?;
-        self.run(at, &["layout", "apply"]).await.map(|_| ())
+        self.run(at, &config).await.map(|_| ())
     }
 
     /// How many layouts were elected so far.
@@ -162,16 +167,8 @@ impl Operator {
             self.run(at, &["layout", "remove", &node.id]).await?;
         }
         if rng.u8(0..3) == 0 {
-            let factor = self.factors[rng.usize(0..self.factors.len())].to_string();
-            let config = [
-                "layout",
-                "config",
-                "--replication-factor",
-                &factor,
-                "--zone-redundancy",
-                "1",
-            ];
-            self.run(at, &config).await?;
+            let factor = self.factors[rng.usize(0..self.factors.len())];
+            self.replicate(at, usize::from(factor)).await?;
         }
         self.run(at, &["layout", "apply"]).await.map(|_| ())
     }
